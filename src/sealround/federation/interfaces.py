@@ -1,0 +1,138 @@
+"""What the federation asks of the layers above it: interfaces belong to the layer that uses them.
+
+`LocalWork` is everything a site computes on its own records; `ModelFactory` makes the first global model. Both are
+implemented by `sealround.learning`, and by a few lines of numpy in the tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sealround.federation.statistics import Layout, Statistics
+    from sealround.vocabulary import RoundId, Tally, Update
+    from sealround.wire import Value
+
+__all__ = ["EvaluateOrder", "InputShape", "LocalWork", "ModelFactory", "TrainOrder", "TrainOutcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputShape:
+    """What one example looks like before encoding; every site of a study must say the same.
+
+    Attributes:
+        kind: ``"table"`` (columns of the study), ``"vector"`` (ready-made features) or ``"image"``.
+        shape: ``()`` for a table, ``(p,)`` for vectors, ``(channels, height, width)`` for images.
+    """
+
+    kind: Literal["table", "vector", "image"]
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOrder:
+    """One round's work for one site.
+
+    Attributes:
+        job: Which training this is (``"federated"``, ``"pooled"``, ``"alone-<site>"``); part of the random stream's name.
+        round: The round, from 1.
+        model: Global model at the start of the round, float32 ``(d,)``.
+        statistics: Federated statistics the inputs are encoded with.
+        control: SCAFFOLD's server control variate, float32 ``(d,)``, else ``None``.
+        memory: What this site returned as ``memory`` after its last round, else empty.
+    """
+
+    job: str
+    round: RoundId
+    model: Update
+    statistics: Statistics
+    control: Update | None = None
+    memory: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOutcome:
+    """What one site's training gave.
+
+    Attributes:
+        update: Local model minus global model, float32 ``(d,)``.
+        weight: Weight of the update in the mean: training examples, or 1.
+        tally: See `sealround.federation.tally`; validation of the *incoming* model, and the training loss.
+        control: Change of this site's SCAFFOLD control variate, float32 ``(d,)``, else ``None``.
+        memory: What the site must remember for its next round (never sent).
+    """
+
+    update: Update
+    weight: float
+    tally: Tally
+    control: Update | None = None
+    memory: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOrder:
+    """The final evaluation of one model at one site.
+
+    Attributes:
+        job: Which training the model is from.
+        model: The released model, float32 ``(d,)``.
+        statistics: Federated statistics its inputs are encoded with.
+        threshold: Decision threshold on the predicted risk, within 0..1 (ignored for survival).
+        calibration: Slope and intercept on the logit, ``(1.0, 0.0)`` for none.
+        memory: As in `TrainOrder`.
+    """
+
+    job: str
+    model: Update
+    statistics: Statistics
+    threshold: float
+    calibration: tuple[float, float] = (1.0, 0.0)
+    memory: Mapping[str, Value] = field(default_factory=dict)
+
+
+class LocalWork(Protocol):
+    """Everything a site computes on its own records."""
+
+    @property
+    def inputs(self) -> InputShape:
+        """What one example looks like."""
+        ...
+
+    def levels(self, min_cell_count: int) -> Mapping[str, tuple[str, ...]]:
+        """Return the levels of each categorical feature held by ``min_cell_count`` training patients or more."""
+        ...
+
+    def counts(self, layout: Layout, min_cell_count: int) -> Tally:
+        """Return this site's addend to ``layout``'s counts, cells below ``min_cell_count`` suppressed to 0."""
+        ...
+
+    def squares(self, layout: Layout, min_cell_count: int, mean: Tally) -> Tally:
+        """Return this site's sums of squared distance from ``mean``, one for each numeric input."""
+        ...
+
+    def train(self, order: TrainOrder) -> TrainOutcome:
+        """Train for one round.
+
+        Raises:
+            DivergenceError: If the loss or a weight became NaN or infinite, or the loss exploded.
+        """
+        ...
+
+    def validate(self, order: EvaluateOrder) -> Tally:
+        """Return the validation tally of a model, without training."""
+        ...
+
+    def evaluate(self, order: EvaluateOrder) -> Mapping[str, Value]:
+        """Evaluate on this site's test split; the result is a tree fit for `sealround.wire`."""
+        ...
+
+
+class ModelFactory(Protocol):
+    """Makes the first global model."""
+
+    def __call__(self, inputs: InputShape, statistics: Statistics) -> Update:
+        """Return the initial parameters, float32 ``(d,)``, the same for the same study seed."""
+        ...

@@ -1,0 +1,175 @@
+"""Tallies: training loss and validation results as vectors whose sum over sites is all that matters.
+
+Binary outcome, ``BINS`` bins of the predicted logit for each class:
+
+``[train_loss_sum, train_examples, validation_loss_sum, validation_examples, negatives..., positives...]``
+
+Survival:
+
+``[train_loss_sum, train_examples, validation_loss_sum, validation_examples, concordant, tied, comparable]``
+
+A histogram of logits is a sufficient statistic, up to bin width, for AUROC, thresholds and recalibration, and adds up
+over sites, which a list of scores or a per-site AUROC does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from sealround.errors import UsageError
+
+if TYPE_CHECKING:
+    from sealround.vocabulary import Labels, Tally
+
+__all__ = [
+    "BIN_CENTRES",
+    "BINS",
+    "auroc",
+    "binary_tally",
+    "c_index",
+    "mean_losses",
+    "platt",
+    "sensitivity_threshold",
+    "size",
+    "survival_tally",
+    "youden_threshold",
+]
+
+BINS = 256
+_LIMIT = 16.0  # Logits beyond it (a risk within 1.2e-7 of 0 or 1) share the outermost bins.
+_EDGES = np.linspace(-_LIMIT, _LIMIT, BINS + 1)
+BIN_CENTRES = (_EDGES[:-1] + _EDGES[1:]) / 2
+"""Logit at the middle of each bin, float64 ``(BINS,)``."""
+
+_HEAD = 4
+
+
+def size(task: Literal["binary", "survival"]) -> int:
+    """Length of a tally."""
+    return _HEAD + (2 * BINS if task == "binary" else 3)
+
+
+def binary_tally(
+    train: tuple[float, int], validation: tuple[float, int], logits: Labels, outcome: Labels
+) -> Tally:
+    """Tally one site's round.
+
+    Args:
+        train: Sum of the training loss over examples, and how many.
+        validation: Sum of the validation loss over examples, and how many.
+        logits: Validation logits, float ``(n,)``.
+        outcome: 0 or 1 for each, ``(n,)``.
+
+    Returns:
+        float64 ``(4 + 2 * BINS,)``.
+    """
+    bins = np.clip(((logits + _LIMIT) * (BINS / (2 * _LIMIT))).astype(np.int64), 0, BINS - 1)
+    positive = outcome > 0
+    return np.concatenate(
+        (
+            np.array([*train, *validation], dtype=np.float64),
+            np.bincount(bins[~positive], minlength=BINS),
+            np.bincount(bins[positive], minlength=BINS),
+        )
+    ).astype(np.float64)
+
+
+def survival_tally(
+    train: tuple[float, int], validation: tuple[float, int], pairs: tuple[float, float, float]
+) -> Tally:
+    """Tally one site's round; ``pairs`` is concordant, tied and comparable within the site. float64 ``(7,)``."""
+    return np.array([*train, *validation, *pairs], dtype=np.float64)
+
+
+def mean_losses(tally: Tally) -> tuple[float | None, float | None]:
+    """Return mean training and validation loss per example, ``None`` where nothing was counted."""
+    train_loss, train_n, validation_loss, validation_n = tally[:_HEAD]
+    return (
+        float(train_loss / train_n) if train_n else None,
+        float(validation_loss / validation_n) if validation_n else None,
+    )
+
+
+def _histograms(tally: Tally) -> tuple[Tally, Tally]:
+    if tally.shape != (_HEAD + 2 * BINS,):
+        msg = f"not a binary tally: {tally.shape}"
+        raise UsageError(msg)
+    return tally[_HEAD : _HEAD + BINS], tally[_HEAD + BINS :]
+
+
+def auroc(tally: Tally) -> float | None:
+    """AUROC of the summed validation histograms (ties count half), ``None`` where a class is absent.
+
+    Within ``sum(neg * pos) / (2 * negatives * positives)`` of the exact figure: only pairs that share a bin can differ.
+    """
+    negative, positive = _histograms(tally)
+    pairs = negative.sum() * positive.sum()
+    if pairs == 0:
+        return None
+    below = np.cumsum(negative) - negative
+    return float((positive @ (below + negative / 2)) / pairs)
+
+
+def c_index(tally: Tally) -> float | None:
+    """Harrell's c over all within-site pairs (Harrell 1982), ``None`` where no pair is comparable."""
+    concordant, tied, comparable = tally[_HEAD:]
+    return float((concordant + tied / 2) / comparable) if comparable else None
+
+
+def _rates(tally: Tally) -> tuple[Tally, Tally] | None:
+    """Return (sensitivity, specificity) of calling every bin from i up positive, i = 0 .. BINS; float64 ``(BINS+1,)``."""
+    negative, positive = _histograms(tally)
+    if negative.sum() == 0 or positive.sum() == 0:
+        return None
+    above = np.concatenate((np.cumsum(positive[::-1])[::-1], [0.0])) / positive.sum()
+    below = np.concatenate(([0.0], np.cumsum(negative))) / negative.sum()
+    return above, below
+
+
+def _risk(logit: float) -> float:
+    return float(1.0 / (1.0 + np.exp(-logit)))
+
+
+def youden_threshold(tally: Tally) -> float | None:
+    """Risk threshold with the largest sensitivity + specificity (Youden 1950); the middle of a plateau."""
+    rates = _rates(tally)
+    if rates is None:
+        return None
+    total = rates[0] + rates[1]
+    best = np.flatnonzero(total >= total.max() - 1e-12)
+    return _risk(float(_EDGES[best].mean()))
+
+
+def sensitivity_threshold(tally: Tally, at_least: float) -> float | None:
+    """Highest risk threshold whose sensitivity is ``at_least`` or more."""
+    rates = _rates(tally)
+    if rates is None:
+        return None
+    return _risk(float(_EDGES[np.flatnonzero(rates[0] >= at_least).max()]))
+
+
+def platt(tally: Tally) -> tuple[float, float]:
+    """Fit slope and intercept of the logit on the summed histograms (Platt 1999, with his target smoothing).
+
+    Newton's method on two parameters with the bins as weighted examples; returns ``(1.0, 0.0)`` where a class is absent.
+    """
+    negative, positive = _histograms(tally)
+    n_negative, n_positive = negative.sum(), positive.sum()
+    if n_negative == 0 or n_positive == 0:
+        return 1.0, 0.0
+    weight = negative + positive
+    # Platt's equation for the targets: they keep a separable validation set from an infinite slope.
+    target = (positive * (n_positive + 1) / (n_positive + 2) + negative / (n_negative + 2)) / np.maximum(weight, 1)
+    inputs = np.stack((BIN_CENTRES, np.ones(BINS)))
+    parameters = np.array([1.0, 0.0])
+    for _ in range(100):
+        risk = 1.0 / (1.0 + np.exp(-np.clip(parameters @ inputs, -500, 500)))
+        gradient = inputs @ (weight * (risk - target))
+        curvature = (inputs * (weight * risk * (1 - risk))) @ inputs.T + 1e-9 * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        parameters -= np.clip(step, -5.0, 5.0)
+        if np.abs(step).max() < 1e-10:  # noqa: PLR2004
+            break
+    return float(parameters[0]), float(parameters[1])

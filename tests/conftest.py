@@ -1,0 +1,19 @@
+"""Fixtures shared by every test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def clinical_data() -> Path:
+    """The folder of real clinical data; skips where it is absent."""
+    folder = Path(os.environ.get("SEALROUND_DATA", _DEFAULT_DATA))
+    if not (folder / "manifest.json").is_file():
+        pytest.skip(f"no clinical data at {folder} (set SEALROUND_DATA)")
+    return folder
