@@ -41,6 +41,8 @@ class TrainOrder:
         round: The round, from 1.
         model: Global model at the start of the round, float32 ``(d,)``.
         statistics: Federated statistics the inputs are encoded with.
+        candidate: The model that would be released now, float32 ``(d,)``, if it differs from ``model`` (a running mean of
+            global models): it is what the round's validation measures. ``None`` means ``model``.
         control: SCAFFOLD's server control variate, float32 ``(d,)``, else ``None``.
         memory: What this site returned as ``memory`` after its last round, else empty.
     """
@@ -49,6 +51,7 @@ class TrainOrder:
     round: RoundId
     model: Update
     statistics: Statistics
+    candidate: Update | None = None
     control: Update | None = None
     memory: Mapping[str, Value] = field(default_factory=dict)
 
@@ -60,7 +63,8 @@ class TrainOutcome:
     Attributes:
         update: Local model minus global model, float32 ``(d,)``.
         weight: Weight of the update in the mean: training examples, or 1.
-        tally: See `sealround.federation.tally`; validation of the *incoming* model, and the training loss.
+        tally: See `sealround.federation.tally`; validation of the *incoming* candidate, before training,
+            and the training loss.
         control: Change of this site's SCAFFOLD control variate, float32 ``(d,)``, else ``None``.
         memory: What the site must remember for its next round (never sent).
     """
