@@ -1,4 +1,4 @@
-"""The study file's sections as frozen, strictly validated records: what can be said in ``study.toml``, and nothing else.
+"""The study file's sections as frozen, strictly validated records: all that can be said in ``study.toml``.
 
 Each class is one section; each field's description is its documentation (the JSON schema and the reference page are
 made from here). From a section to code leads an exhaustive ``match`` in the layer that implements it, never an import
@@ -313,7 +313,7 @@ class ColumnSplit(Section):
 
 
 class FlambySplit(Section):
-    """FLamby's split of the heart data: per hospital, stratified by the five-level outcome, 34 % test, random state 43."""
+    """FLamby's split of the heart data: per hospital, stratified by five-level outcome, 34 % test, random state 43."""
 
     kind: Literal["flamby-heart"]
     carve_validation: Fraction = Field(
@@ -331,7 +331,9 @@ class Cohort(Section):
     columns: dict[Name, Column] = Field(default_factory=dict, description="Role of each column, by name.")
     sites: Sites = Field(description="Where sites come from.")
     split: Split = Field(default=RandomSplit(kind="random"), description="Training, validation and test.")
-    missing_codes: tuple[Code, ...] = Field(default=("", "?", "NA", "NaN"), description="Codes that mean missing anywhere.")
+    missing_codes: tuple[Code, ...] = Field(
+        default=("", "?", "NA", "NaN"), description="Codes that mean missing anywhere."
+    )
     drop_incomplete: bool = Field(default=False, description="Drop rows with a missing feature instead of imputing.")
 
 
@@ -410,9 +412,7 @@ class FrozenBackbone(Section):
     dropout: Fraction = Field(default=0.0, description="Share of features dropped in training.")
 
 
-Model: TypeAlias = Annotated[
-    Logistic | Mlp | Cnn | Resnet | Vgg16 | Cox | FrozenBackbone, Field(discriminator="kind")
-]
+Model: TypeAlias = Annotated[Logistic | Mlp | Cnn | Resnet | Vgg16 | Cox | FrozenBackbone, Field(discriminator="kind")]
 
 
 # --- [training] -------------------------------------------------------------------------------------------------------
@@ -519,9 +519,7 @@ class FineTune(Section):
     epochs: Annotated[int, Field(ge=1, le=1000)] = Field(default=1, description="Local epochs after the last round.")
 
 
-Personalisation: TypeAlias = Annotated[
-    NoPersonalisation | LocalIntercept | FineTune, Field(discriminator="kind")
-]
+Personalisation: TypeAlias = Annotated[NoPersonalisation | LocalIntercept | FineTune, Field(discriminator="kind")]
 
 
 class Training(Section):
@@ -588,9 +586,7 @@ class SensitivityThreshold(Section):
     at_least: Fraction = 0.9
 
 
-Threshold: TypeAlias = Annotated[
-    FixedThreshold | YoudenThreshold | SensitivityThreshold, Field(discriminator="kind")
-]
+Threshold: TypeAlias = Annotated[FixedThreshold | YoudenThreshold | SensitivityThreshold, Field(discriminator="kind")]
 
 MetricName: TypeAlias = Literal[
     "auroc", "auprc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "brier", "ece", "c_index"
@@ -605,7 +601,9 @@ class Evaluation(Section):
     recalibration: Literal["none", "platt"] = Field(
         default="none", description="`platt`: slope and intercept fitted on validation data (Platt 1999)."
     )
-    selection: Literal["last", "best-validation"] = Field(default="last", description="Which round's model is released.")
+    selection: Literal["last", "best-validation"] = Field(
+        default="last", description="Which round's model is released."
+    )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(default=0.95, description="Of every interval.")
     bootstrap: Annotated[int, Field(ge=100, le=20_000)] = Field(default=1000, description="Resamples of patients.")
     compare: tuple[Literal["alone", "pooled"], ...] = Field(
