@@ -1,4 +1,4 @@
-"""sealround: hospitals train one diagnostic model together without sharing patient records, and prove what they promise.
+"""Hospitals train one diagnostic model together without sharing patient records, and prove what they promise.
 
 The parts are imported by name (``sealround.study``, ``sealround.federation``, ...), so that this import stays light.
 """

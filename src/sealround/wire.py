@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from typing import NoReturn, TypeAlias, Union
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 
@@ -30,9 +30,9 @@ from sealround.errors import MalformedMessageError, UsageError
 
 __all__ = ["MAX_DEPTH", "Value", "decode", "digest", "encode"]
 
-Value: TypeAlias = Union[
-    None, bool, int, float, str, bytes, np.ndarray, list["Value"], tuple["Value", ...], dict[str, "Value"]
-]
+Value: TypeAlias = (
+    bool | int | float | str | bytes | np.ndarray | list["Value"] | tuple["Value", ...] | dict[str, "Value"] | None
+)
 
 MAX_DEPTH = 16
 
@@ -103,7 +103,7 @@ def _head(major: int, argument: int) -> bytes:
     return bytes([major << 5 | 27]) + struct.pack(">Q", argument)
 
 
-def _encode_into(value: Value, chunks: list[bytes], depth: int) -> None:  # noqa: C901, PLR0912  (one case per type)
+def _encode_into(value: object, chunks: list[bytes], depth: int) -> None:  # noqa: C901, PLR0912  (one case per type)
     if depth > MAX_DEPTH:
         msg = f"a value may nest {MAX_DEPTH} deep at most"
         raise UsageError(msg)
@@ -257,9 +257,9 @@ class _Reader:
             return number
         if info == _NULL:
             return None
-        if info in (_FALSE, _TRUE):
-            return info == _TRUE
-        self.refuse("unknown simple value")
+        if info not in (_FALSE, _TRUE):
+            self.refuse("unknown simple value")
+        return info == _TRUE
 
     def _array(self, tag: int) -> np.ndarray:
         if tag != _TAG_MULTI_DIMENSIONAL:

@@ -37,12 +37,12 @@ class TrainOrder:
     """One round's work for one site.
 
     Attributes:
-        job: Which training this is (``"federated"``, ``"pooled"``, ``"alone-<site>"``); part of the random stream's name.
+        job: Which training this is (``"federated"``, ``"pooled"``, ``"alone-<site>"``); names its random streams.
         round: The round, from 1.
         model: Global model at the start of the round, float32 ``(d,)``.
         statistics: Federated statistics the inputs are encoded with.
-        candidate: The model that would be released now, float32 ``(d,)``, if it differs from ``model`` (a running mean of
-            global models): it is what the round's validation measures. ``None`` means ``model``.
+        candidate: The model that would be released now, float32 ``(d,)``, if it differs from ``model`` (a running mean
+            of global models): it is what the round's validation measures. ``None`` means ``model``.
         control: SCAFFOLD's server control variate, float32 ``(d,)``, else ``None``.
         memory: What this site returned as ``memory`` after its last round, else empty.
     """

@@ -44,6 +44,10 @@ class Layout:
         """Length of the counts vector."""
         return 2 + 2 * len(self.numeric) + sum(len(levels) for _, levels in self.categories)
 
+    def to_wire(self) -> dict[str, Value]:
+        """Return a tree fit for `sealround.wire`."""
+        return {"numeric": list(self.numeric), "categories": [[name, list(levels)] for name, levels in self.categories]}
+
     def join(self, examples: float, positives: float, present: Tally, sums: Tally, levels: Tally) -> Tally:
         """Lay one site's numbers out as its counts vector, float64 ``(size,)``."""
         vector = np.concatenate(([examples, positives], present, sums, levels)).astype(np.float64)
@@ -101,15 +105,12 @@ class Statistics:
         # A constant input is left alone: scaling rounding noise to variance 1 would invent a feature.
         constant = scale <= 1e-12 * np.maximum(1.0, np.abs(self.mean))
         scale[constant] = 1.0
-        return Statistics(
-            self.layout, self.examples, self.positives, self.present, self.mean, scale, self.level_counts
-        )
+        return Statistics(self.layout, self.examples, self.positives, self.present, self.mean, scale, self.level_counts)
 
-    def to_wire(self) -> Value:
+    def to_wire(self) -> dict[str, Value]:
         """Return a tree fit for `sealround.wire`."""
         return {
-            "numeric": list(self.layout.numeric),
-            "categories": [[name, list(levels)] for name, levels in self.layout.categories],
+            **self.layout.to_wire(),
             "examples": self.examples,
             "positives": self.positives,
             "present": self.present,

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from sealround.vocabulary import Labels, Tally
 
 __all__ = [
-    "BIN_CENTRES",
     "BINS",
+    "BIN_CENTRES",
     "auroc",
     "binary_tally",
     "c_index",
@@ -51,9 +51,7 @@ def size(task: Literal["binary", "survival"]) -> int:
     return _HEAD + (2 * BINS if task == "binary" else 3)
 
 
-def binary_tally(
-    train: tuple[float, int], validation: tuple[float, int], logits: Labels, outcome: Labels
-) -> Tally:
+def binary_tally(train: tuple[float, int], validation: tuple[float, int], logits: Labels, outcome: Labels) -> Tally:
     """Tally one site's round.
 
     Args:
@@ -76,9 +74,7 @@ def binary_tally(
     ).astype(np.float64)
 
 
-def survival_tally(
-    train: tuple[float, int], validation: tuple[float, int], pairs: tuple[float, float, float]
-) -> Tally:
+def survival_tally(train: tuple[float, int], validation: tuple[float, int], pairs: tuple[float, float, float]) -> Tally:
     """Tally one site's round; ``pairs`` is concordant, tied and comparable within the site. float64 ``(7,)``."""
     return np.array([*train, *validation, *pairs], dtype=np.float64)
 
@@ -119,7 +115,7 @@ def c_index(tally: Tally) -> float | None:
 
 
 def _rates(tally: Tally) -> tuple[Tally, Tally] | None:
-    """Return (sensitivity, specificity) of calling every bin from i up positive, i = 0 .. BINS; float64 ``(BINS+1,)``."""
+    """Return sensitivity and specificity of calling bins i and up positive, i = 0..BINS, float64 ``(BINS+1,)`` each."""
     negative, positive = _histograms(tally)
     if negative.sum() == 0 or positive.sum() == 0:
         return None
@@ -153,7 +149,7 @@ def sensitivity_threshold(tally: Tally, at_least: float) -> float | None:
 def platt(tally: Tally) -> tuple[float, float]:
     """Fit slope and intercept of the logit on the summed histograms (Platt 1999, with his target smoothing).
 
-    Newton's method on two parameters with the bins as weighted examples; returns ``(1.0, 0.0)`` where a class is absent.
+    Newton's method on two parameters with the bins as weighted examples; ``(1.0, 0.0)`` where a class is absent.
     """
     negative, positive = _histograms(tally)
     n_negative, n_positive = negative.sum(), positive.sum()
