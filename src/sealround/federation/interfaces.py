@@ -105,6 +105,11 @@ class LocalWork(Protocol):
         """What one example looks like."""
         ...
 
+    @property
+    def layout(self) -> Layout:
+        """Names of the inputs; a categorical feature whose levels the study leaves open has none here."""
+        ...
+
     def levels(self, min_cell_count: int) -> Mapping[str, tuple[str, ...]]:
         """Return the levels of each categorical feature held by ``min_cell_count`` training patients or more."""
         ...

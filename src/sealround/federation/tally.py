@@ -14,6 +14,7 @@ over sites, which a list of scores or a per-site AUROC does not.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = [
     "c_index",
     "mean_losses",
     "platt",
+    "recalibrated",
     "sensitivity_threshold",
     "size",
     "survival_tally",
@@ -169,3 +171,11 @@ def platt(tally: Tally) -> tuple[float, float]:
         if np.abs(step).max() < 1e-10:  # noqa: PLR2004
             break
     return float(parameters[0]), float(parameters[1])
+
+
+def recalibrated(risk: float, calibration: tuple[float, float]) -> float:
+    """Map a risk through slope and intercept on its logit."""
+    if not 0.0 < risk < 1.0:
+        return risk
+    slope, intercept = calibration
+    return _risk(slope * math.log(risk / (1.0 - risk)) + intercept)

@@ -1,0 +1,84 @@
+"""What one training is: which study, who trains, who tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sealround import wire
+from sealround.federation import tally
+from sealround.federation.randomness import stream
+from sealround.study import study_digest
+
+if TYPE_CHECKING:
+    from sealround.study import Study
+    from sealround.vocabulary import PartyId, RoundId, Tally
+
+__all__ = ["Plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One training of one study.
+
+    A hospital alone is a federation of one, and the pooled comparison a federation of one party that holds everybody's
+    records: the three that a study compares run the very same protocol and differ in the roster only.
+
+    Attributes:
+        study: The agreed study.
+        job: Name of the training: ``"federated"``, ``"pooled"`` or ``"alone-<site>"``.
+        roster: Who trains, sorted.
+        testers: Who tests the released model, sorted.
+    """
+
+    study: Study
+    job: str
+    roster: tuple[PartyId, ...]
+    testers: tuple[PartyId, ...]
+
+    @property
+    def session(self) -> bytes:
+        """SHA-256 that names study, job and roster: no reply is taken for another session's (32 bytes)."""
+        return wire.digest(
+            ["sealround session v1", study_digest(self.study), self.job, list(self.roster), list(self.testers)]
+        )
+
+    @property
+    def quorum(self) -> int:
+        """How many sites a step needs at the least: more than half of the roster."""
+        return len(self.roster) // 2 + 1
+
+    def participants(self, round_: RoundId, active: tuple[PartyId, ...]) -> tuple[PartyId, ...]:
+        """Draw who trains in a round, in roster order."""
+        share = self.study.training.participation
+        if share >= 1.0:
+            return active
+        number = max(1, round(share * len(active)))
+        draw = stream(self.study.study.seed, "participants", self.job, round_)
+        return tuple(active[i] for i in np.sort(draw.choice(len(active), size=number, replace=False)))
+
+    def score(self, validation: Tally) -> float | None:
+        """Return the validation metric of a summed tally: AUROC, or the c-index for survival."""
+        return tally.c_index(validation) if self.study.task == "survival" else tally.auroc(validation)
+
+    def threshold(self, validation: Tally, calibration: tuple[float, float]) -> float:
+        """Choose the decision threshold on the (recalibrated) risk, as the study says; 0.5 where nothing can be chosen."""
+        rule = self.study.evaluation.threshold
+        if self.study.task == "survival":
+            return 0.5
+        match rule.kind:
+            case "fixed":
+                return rule.value
+            case "youden":
+                chosen = tally.youden_threshold(validation)
+            case "sensitivity":
+                chosen = tally.sensitivity_threshold(validation, rule.at_least)
+        return 0.5 if chosen is None else tally.recalibrated(chosen, calibration)
+
+    def calibration(self, validation: Tally) -> tuple[float, float]:
+        """Fit slope and intercept of the logit, where the study asks for it; else ``(1.0, 0.0)``."""
+        if self.study.evaluation.recalibration == "none" or self.study.task == "survival":
+            return 1.0, 0.0
+        return tally.platt(validation)
