@@ -64,7 +64,7 @@ class Plan:
         return tally.c_index(validation) if self.study.task == "survival" else tally.auroc(validation)
 
     def threshold(self, validation: Tally, calibration: tuple[float, float]) -> float:
-        """Choose the decision threshold on the (recalibrated) risk, as the study says; 0.5 where nothing can be chosen."""
+        """Choose the decision threshold on the (recalibrated) risk, as the study says; 0.5 where none can be."""
         rule = self.study.evaluation.threshold
         if self.study.task == "survival":
             return 0.5

@@ -16,8 +16,6 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, assert_never
 
-import numpy as np
-
 from sealround import wire
 from sealround.errors import ConsistencyError, ProtocolViolationError, SealroundError, UsageError
 from sealround.federation.interfaces import EvaluateOrder, TrainOrder
@@ -46,6 +44,8 @@ from sealround.vocabulary import COORDINATOR, PartyId, RoundId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
 
     from sealround.federation.interfaces import LocalWork
     from sealround.federation.statistics import Statistics
@@ -144,7 +144,7 @@ class Site:
     def _violation(self, why: str) -> None:
         raise ProtocolViolationError(why, party=COORDINATOR)
 
-    def _answer(self, message: Message) -> Message:
+    def _answer(self, message: Message) -> Message:  # noqa: PLR0911  (one return per request)
         match message:
             case Join():
                 return self._join(message)

@@ -36,10 +36,10 @@ class RosterSum:
         self._take_what_is_next()
 
     def skip(self, party: PartyId) -> None:
-        """Go on without a party."""
-        self._waiting.remove(party)
-        self._early.pop(party, None)
-        self._take_what_is_next()
+        """Go on without a party, if it has not added yet."""
+        if party in self._waiting and party not in self._early:
+            self._waiting.remove(party)
+            self._take_what_is_next()
 
     def _take_what_is_next(self) -> None:
         while self._waiting and self._waiting[-1] in self._early:

@@ -1,0 +1,196 @@
+"""Everything a training has learned, and its one encoding: what a snapshot keeps.
+
+It changes only when a stage concludes, so a snapshot taken at any moment is a state the training can go on from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sealround import wire
+from sealround.errors import ConsistencyError, MalformedMessageError, UsageError
+from sealround.federation.optimizers import Average
+from sealround.federation.records import Exclusion, RoundRecord, TrainedModel
+from sealround.federation.statistics import Layout, Statistics
+from sealround.vocabulary import COORDINATOR, PartyId, RoundId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+
+    from sealround.federation.interfaces import InputShape
+    from sealround.vocabulary import Tally, Update
+
+__all__ = ["Learned", "Validated"]
+
+_VERSION = 1
+_START = RoundId(0)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """A candidate model with its validation: summed tally, and the metric made of it."""
+
+    model: Update
+    round: RoundId
+    tally: Tally
+    score: float | None
+
+
+@dataclass(slots=True)
+class Learned:
+    """What a training has learned so far; ``None`` where it has not come that far.
+
+    Attributes:
+        inputs: What one example looks like. Learned anew after a restart.
+        layout: Names and levels of the inputs. Learned anew after a restart.
+        statistics: Joint statistics of the inputs.
+        round: Last concluded round.
+        model: Global model, float32 ``(d,)``.
+        average: Running mean of global models, where the study asks for one.
+        optimizer: State of the server optimiser.
+        control: SCAFFOLD's server control variate, float32 ``(d,)``.
+        best: Best validated candidate so far.
+        released: The released model.
+        history: A record for each round.
+        excluded: Sites the training went on without.
+        bytes_down: Sent to the sites up to the last booking.
+        bytes_up: Received from them.
+    """
+
+    inputs: InputShape | None = None
+    layout: Layout | None = None
+    statistics: Statistics | None = None
+    round: RoundId = _START
+    model: Update | None = None
+    average: Average | None = None
+    optimizer: Mapping[str, np.ndarray] = field(default_factory=dict)
+    control: Update | None = None
+    best: Validated | None = None
+    released: TrainedModel | None = None
+    history: tuple[RoundRecord, ...] = ()
+    excluded: tuple[Exclusion, ...] = ()
+    bytes_down: int = 0
+    bytes_up: int = 0
+
+    @property
+    def known_inputs(self) -> InputShape:
+        """The inputs, known once the sites have joined."""
+        return _known(self.inputs)
+
+    @property
+    def known_layout(self) -> Layout:
+        """The layout, known once the sites have joined."""
+        return _known(self.layout)
+
+    @property
+    def known_statistics(self) -> Statistics:
+        """The statistics, known once they are counted."""
+        return _known(self.statistics)
+
+    @property
+    def known_model(self) -> Update:
+        """The global model, known once the inputs are prepared."""
+        return _known(self.model)
+
+    @property
+    def known_released(self) -> TrainedModel:
+        """The released model, known once it is validated."""
+        return _known(self.released)
+
+    @property
+    def candidate(self) -> Update:
+        """The model that would be released now: the running mean where there is one, else the global model."""
+        if self.average is not None and self.average.models:
+            return self.average.value
+        return self.known_model
+
+    def to_bytes(self, session: bytes) -> bytes:
+        """Encode canonically, under the session's name."""
+        return wire.encode(
+            {
+                "v": _VERSION,
+                "session": session,
+                "statistics": _write(self.statistics, Statistics.to_wire),
+                "round": self.round,
+                "model": self.model,
+                "average": _write(self.average, lambda mean: [mean.decay, mean.total, mean.models]),
+                "optimizer": dict(self.optimizer),
+                "control": self.control,
+                "best": _write(self.best, lambda best: [best.model, best.round, best.tally, best.score]),
+                "released": _write(
+                    self.released,
+                    lambda model: [
+                        model.vector,
+                        model.statistics.to_wire(),
+                        model.round,
+                        model.threshold,
+                        list(model.calibration),
+                    ],
+                ),  # fmt: skip
+                "history": [record.to_wire() for record in self.history],
+                "excluded": [[gone.site, gone.round, gone.why] for gone in self.excluded],
+                "bytes_down": self.bytes_down,
+                "bytes_up": self.bytes_up,
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, snapshot: bytes, session: bytes) -> Learned:
+        """Decode what `to_bytes` returned.
+
+        Raises:
+            ConsistencyError: If it is not a snapshot, or of another session.
+        """
+        try:
+            tree: Any = wire.decode(snapshot, sender=COORDINATOR)
+            if tree["v"] != _VERSION or tree["session"] != session:
+                raise ConsistencyError(
+                    "the snapshot is of another study, roster or version",
+                    hint="resume with the study file the run was started with",
+                )
+            return cls._from_tree(tree)
+        except (MalformedMessageError, KeyError, TypeError, ValueError) as error:
+            raise ConsistencyError("not a snapshot of a training") from error
+
+    @classmethod
+    def _from_tree(cls, tree: Any) -> Learned:  # noqa: ANN401  (our own file; `from_bytes` catches what does not fit)
+        return cls(
+            statistics=_read(tree["statistics"], _statistics),
+            round=RoundId(tree["round"]),
+            model=tree["model"],
+            average=_read(tree["average"], lambda mean: Average(*mean)),
+            optimizer=tree["optimizer"],
+            control=tree["control"],
+            best=_read(tree["best"], lambda best: Validated(*best)),
+            released=_read(
+                tree["released"],
+                lambda model: TrainedModel(model[0], _statistics(model[1]), RoundId(model[2]), model[3], model[4]),
+            ),
+            history=tuple(RoundRecord(**record) for record in tree["history"]),
+            excluded=tuple(Exclusion(PartyId(site), RoundId(round_), why) for site, round_, why in tree["excluded"]),
+            bytes_down=tree["bytes_down"],
+            bytes_up=tree["bytes_up"],
+        )
+
+
+def _known(value: _T | None) -> _T:
+    if value is None:  # a stage's rule asks only for what earlier stages concluded
+        raise UsageError("the training has not come that far")
+    return value
+
+
+def _write(value: _T | None, write: Callable[[_T], wire.Value]) -> wire.Value:
+    return None if value is None else write(value)
+
+
+def _read(value: Any, read: Callable[[Any], _T]) -> _T | None:  # noqa: ANN401  (see `_from_tree`)
+    return None if value is None else read(value)
+
+
+def _statistics(tree: Any) -> Statistics:  # noqa: ANN401  (see `_from_tree`)
+    numbers = {key: tree[key] for key in ("examples", "positives", "present", "mean", "scale", "level_counts")}
+    return Statistics(Layout(tree["numeric"], tree["categories"]), **numbers)

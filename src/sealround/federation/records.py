@@ -1,0 +1,116 @@
+"""What the coordinator knows after each round, and how it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from sealround.federation import tally as tallies
+
+if TYPE_CHECKING:
+    from sealround.federation.statistics import Statistics
+    from sealround.vocabulary import PartyId, RoundId, Tally, Update
+    from sealround.wire import Value
+
+__all__ = ["Curve", "Exclusion", "RoundRecord", "TrainedModel"]
+
+Curve: TypeAlias = Mapping[str, float | None]
+"""``train_loss``, ``validation_loss`` and ``validation`` (the primary metric), ``None`` where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A site that the study went on without.
+
+    Attributes:
+        site: Who.
+        round: From which round on.
+        why: What happened, without any patient's value.
+    """
+
+    site: PartyId
+    round: RoundId
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One round in numbers.
+
+    Attributes:
+        round: From 1; 0 is the initial model.
+        train_loss: Mean loss over the round's training steps, over all sites.
+        validation_loss: Mean loss of the round's candidate model on all sites' validation data.
+        validation: Its validation metric (AUROC or c-index).
+        sites: The same three for each site that took part.
+        bytes_down: Sent to the sites.
+        bytes_up: Received from them.
+        absent: Sites that were asked and did not answer in time.
+    """
+
+    round: RoundId
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    validation: float | None = None
+    sites: Mapping[PartyId, Curve] = field(default_factory=dict)
+    bytes_down: int = 0
+    bytes_up: int = 0
+    absent: tuple[PartyId, ...] = ()
+
+    def with_training(self, total: Tally, by_site: Mapping[PartyId, Tally]) -> RoundRecord:
+        """Add the training losses of the round's tallies."""
+        sites = {site: {"train_loss": tallies.mean_losses(values)[0]} for site, values in by_site.items()}
+        return replace(self, train_loss=tallies.mean_losses(total)[0], sites=_merged(self.sites, sites))
+
+    def with_validation(
+        self, score: Callable[[Tally], float | None], total: Tally, by_site: Mapping[PartyId, Tally]
+    ) -> RoundRecord:
+        """Add the validation results of the round's candidate model, which arrive with the next round's tallies."""
+        sites = {
+            site: {"validation_loss": tallies.mean_losses(values)[1], "validation": score(values)}
+            for site, values in by_site.items()
+        }
+        return replace(
+            self,
+            validation_loss=tallies.mean_losses(total)[1],
+            validation=score(total),
+            sites=_merged(self.sites, sites),
+        )
+
+    def to_wire(self) -> dict[str, Value]:
+        """Return a tree fit for `sealround.wire` and for JSON."""
+        return {
+            "round": self.round,
+            "train_loss": self.train_loss,
+            "validation_loss": self.validation_loss,
+            "validation": self.validation,
+            "sites": {site: dict(curve) for site, curve in self.sites.items()},
+            "bytes_down": self.bytes_down,
+            "bytes_up": self.bytes_up,
+            "absent": list(self.absent),
+        }
+
+
+def _merged(old: Mapping[PartyId, Curve], new: Mapping[PartyId, Curve]) -> Mapping[PartyId, Curve]:
+    blank: Curve = {"train_loss": None, "validation_loss": None, "validation": None}
+    return {site: {**blank, **old.get(site, blank), **new.get(site, {})} for site in sorted({*old, *new})}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """The model a training releases, with everything needed to use it.
+
+    Attributes:
+        vector: Parameters, float32 ``(d,)``.
+        statistics: How inputs are encoded.
+        round: Which round it is from.
+        threshold: Decision threshold on the recalibrated risk.
+        calibration: Slope and intercept of the logit, ``(1.0, 0.0)`` for none.
+    """
+
+    vector: Update
+    statistics: Statistics
+    round: RoundId
+    threshold: float
+    calibration: tuple[float, float]
