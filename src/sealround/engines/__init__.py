@@ -1,1 +1,1 @@
-"""To be written."""
+"""What drives a study: `simulation` runs every party of it on this machine."""

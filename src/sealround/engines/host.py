@@ -1,0 +1,88 @@
+"""The sites that live in one process: requests in, replies out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sealround.federation import Site
+from sealround.learning import TorchWork
+from sealround.study import study_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sealround.clinical.cohort import SiteCohort
+    from sealround.study import Study
+    from sealround.vocabulary import PartyId
+
+__all__ = ["Answer", "Host", "Request"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Bytes for one party of one training."""
+
+    job: str
+    party: PartyId
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        job: As in the request.
+        party: As in the request.
+        payload: The reply, for the coordinator.
+        snapshot: What the site must remember, for the journal.
+        seconds: How long the site took.
+    """
+
+    job: str
+    party: PartyId
+    payload: bytes
+    snapshot: bytes
+    seconds: float
+
+
+class Host:
+    """Keeps the sites of one process; a party's records are encoded once for all trainings it takes part in.
+
+    Args:
+        study: The study.
+        cohorts: Records of each party that lives here.
+        snapshots: What sites remember from before, by training and party.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        cohorts: Mapping[PartyId, SiteCohort],
+        snapshots: Mapping[tuple[str, PartyId], bytes],
+    ) -> None:
+        self._study = study
+        self._digest = study_digest(study)
+        self._cohorts = cohorts
+        self._snapshots = snapshots
+        self._works: dict[PartyId, TorchWork] = {}
+        self._sites: dict[tuple[str, PartyId], Site] = {}
+
+    def handle(self, job: str, party: PartyId, payload: bytes) -> tuple[bytes, bytes]:
+        """Return a site's reply and its snapshot after it."""
+        site = self._sites.get((job, party))
+        if site is None:
+            site = self._sites[job, party] = self._make(job, party)
+        reply = site.handle(payload)
+        return reply, site.snapshot()
+
+    def _make(self, job: str, party: PartyId) -> Site:
+        work = self._works.get(party)
+        if work is None:
+            work = self._works[party] = TorchWork(self._study, self._cohorts[party])
+        site = Site(party, self._digest, work, self._study.standardisation.min_cell_count)
+        snapshot = self._snapshots.get((job, party))
+        if snapshot is not None:
+            site.restore(snapshot)
+        return site
