@@ -12,6 +12,7 @@
     |   `-- DivergenceError            training at ``party`` produced NaN, infinity or an exploding loss
     |-- VerificationError        something signed, proved or hashed did not check out
     |   `-- ConsistencyError           two records of the same thing differ
+    |-- PolicyDeniedError        a site's own rules refuse this; ``decision`` says which
     |-- ThresholdError           too few parties survived; nothing was revealed
     |-- UnsupportedError         known, and known not to be supported
     `-- ServiceError             network, disk, engine: the only branch worth retrying
@@ -31,6 +32,7 @@ __all__ = [
     "DivergenceError",
     "MalformedMessageError",
     "PeerError",
+    "PolicyDeniedError",
     "Problem",
     "ProtocolViolationError",
     "SealroundError",
@@ -52,18 +54,20 @@ class Problem:
         message: What is wrong and what was expected.
         suggestion: The nearest valid word, where there is one.
         line: Line in the file, counted from 1, where it could be found.
+        span: Columns of the offending text in that line, from 0, the end exclusive, where it could be found.
     """
 
     path: str
     message: str
     suggestion: str | None = None
     line: int | None = None
+    span: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         """Render as one line for a terminal."""
         place = self.path or "(file)"
         at_line = f" (line {self.line})" if self.line is not None else ""
-        nearest = f" Did you mean {self.suggestion!r}?" if self.suggestion else ""
+        nearest = f"; did you mean {self.suggestion}?" if self.suggestion else ""
         return f"{place}{at_line}: {self.message}{nearest}"
 
 
@@ -170,6 +174,27 @@ class ConsistencyError(VerificationError):
     """Two records of the same thing differ."""
 
     code = "consistency"
+
+
+class PolicyDeniedError(SealroundError):
+    """A site's own rules refuse this.
+
+    Args:
+        message: One line that names the site.
+        decision: Every rule that said no, each in a line.
+        hint: What the operator can do about it.
+    """
+
+    code = "policy-denied"
+    exit_status = 11
+
+    def __init__(self, message: str, decision: tuple[str, ...] = (), *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.decision = decision
+
+    def __str__(self) -> str:
+        """Render the message, then a line for each rule that said no."""
+        return "\n".join([super().__str__(), *(f"  - {rule}" for rule in self.decision)])
 
 
 class ThresholdError(SealroundError):

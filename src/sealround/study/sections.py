@@ -82,11 +82,14 @@ __all__ = [
 ]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
+Part = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0, examples=[0.1])]
 NonNegative = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Count = Annotated[int, Field(ge=1, le=1_000_000, examples=[32])]
 Code: TypeAlias = str | int | float
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")]
+
+DataPath = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f]+$", examples=["cohort.csv"])]
 
 
 class Section(BaseModel):
@@ -102,12 +105,14 @@ class StudyHeader(Section):
     """What the study is called, what it asks, and how long it runs."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")] = Field(
-        description="Short name: lower-case letters, digits and hyphens. Names the run folder."
+        description="A short name of lower-case letters, digits and hyphens, 80 at most; names the run folder.",
+        examples=["heart-disease"],
     )
     question: str = Field(default="", max_length=500, description="The clinical question, for the report.")
-    rounds: Annotated[int, Field(ge=1, le=100_000)] = Field(description="Training rounds.")
+    rounds: Annotated[int, Field(ge=1, le=100_000)] = Field(description="Training rounds.", examples=[30])
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
-        description="Seed of every random choice of a simulation: the same seed gives the same bytes."
+        description="Seed of every random choice of a simulation: the same seed gives the same bytes.",
+        examples=[42],
     )
 
 
@@ -125,7 +130,7 @@ class CsvSource(Section):
     """One CSV file (optionally gzip-compressed), every cell read as text."""
 
     kind: Literal["csv"]
-    path: Name = Field(description="Relative to the study file; `data:` starts at the data folder.")
+    path: DataPath = Field(description="Relative to the study file; `data:` starts at the data folder.")
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = Field(default=",", description="Cell separator.")
     header: tuple[Name, ...] | None = Field(default=None, description="Column names of a file without a header line.")
 
@@ -134,16 +139,16 @@ class ParquetSource(Section):
     """One Parquet file."""
 
     kind: Literal["parquet"]
-    path: Name = Field(description="Relative to the study file; `data:` starts at the data folder.")
+    path: DataPath = Field(description="Relative to the study file; `data:` starts at the data folder.")
 
 
 class NpzSource(Section):
     """A NumPy `.npz` archive with images or ready-made feature vectors, and a table beside it in the same row order."""
 
     kind: Literal["npz"]
-    path: Name = Field(description="Relative to the study file; `data:` starts at the data folder.")
+    path: DataPath = Field(description="Relative to the study file; `data:` starts at the data folder.")
     array: Name = Field(description="Array of images (n,h,w) or (n,h,w,c), or of feature vectors (n,p).")
-    table: Name | None = Field(
+    table: DataPath | None = Field(
         default=None, description="CSV file in the same row order; else the archive's one-dimensional arrays."
     )
 
@@ -152,15 +157,15 @@ class MedmnistSource(Section):
     """A MedMNIST archive: `train_images`, `train_labels`, `val_…`, `test_…`; yields columns `label` and `split`."""
 
     kind: Literal["medmnist"]
-    path: Name = Field(description="Relative to the study file; `data:` starts at the data folder.")
+    path: DataPath = Field(description="Relative to the study file; `data:` starts at the data folder.")
 
 
 class ImageFolderSource(Section):
     """A folder or zip archive of image files, and a CSV table that names them."""
 
     kind: Literal["image-folder"]
-    path: Name = Field(description="Folder or .zip. Relative to the study file; `data:` starts at the data folder.")
-    table: Name = Field(description="CSV file with a row for each image.")
+    path: DataPath = Field(description="Folder or .zip. Relative to the study file; `data:` starts at the data folder.")
+    table: DataPath = Field(description="CSV file with a row for each image.")
     file_column: Name = Field(default="file", description="Column of the table with the file name.")
     size: Annotated[int, Field(ge=8, le=1024)] = Field(description="Images are resized to size x size pixels.")
     channels: Literal[1, 3] = Field(default=1, description="1 = grey, 3 = colour.")
@@ -201,7 +206,9 @@ class LabelColumn(Section):
     """The outcome to predict, as two classes."""
 
     role: Literal["label"]
-    positive: tuple[Code, ...] = Field(min_length=1, description="Values that mean the outcome is present.")
+    positive: tuple[Code, ...] = Field(
+        min_length=1, description="Values that mean the outcome is present.", examples=[[1]]
+    )
     negative: tuple[Code, ...] | None = Field(default=None, description="Values that mean absent; else every other.")
 
 
@@ -294,8 +301,8 @@ class RandomSplit(Section):
     """Train, validation and test drawn at each site, stratified by outcome, patients kept whole."""
 
     kind: Literal["random"]
-    validation: Fraction = Field(default=0.15, description="Share of patients for validation.")
-    test: Fraction = Field(default=0.2, description="Share of patients for the test.")
+    validation: Part = Field(default=0.15, description="Share of patients for validation.")
+    test: Part = Field(default=0.2, description="Share of patients for the test.")
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(default=None, description="Else the study's seed.")
 
 
@@ -307,7 +314,7 @@ class ColumnSplit(Section):
     train: tuple[Code, ...] = Field(default=("train",), description="Values that mean training.")
     validation: tuple[Code, ...] = Field(default=("validation", "val"), description="Values that mean validation.")
     test: tuple[Code, ...] = Field(default=("test",), description="Values that mean test.")
-    carve_validation: Fraction = Field(
+    carve_validation: Part = Field(
         default=0.0, description="Share of training patients moved to validation, at each site."
     )
 
@@ -316,7 +323,7 @@ class FlambySplit(Section):
     """FLamby's split of the heart data: per hospital, stratified by five-level outcome, 34 % test, random state 43."""
 
     kind: Literal["flamby-heart"]
-    carve_validation: Fraction = Field(
+    carve_validation: Part = Field(
         default=0.0, description="Share of training patients moved to validation, at each site."
     )
 
@@ -327,7 +334,7 @@ Split: TypeAlias = Annotated[RandomSplit | ColumnSplit | FlambySplit, Field(disc
 class Cohort(Section):
     """What each site must provide."""
 
-    source: Source
+    source: Source = Field(description="Where the records are.")
     columns: dict[Name, Column] = Field(default_factory=dict, description="Role of each column, by name.")
     sites: Sites = Field(description="Where sites come from.")
     split: Split = Field(default=RandomSplit(kind="random"), description="Training, validation and test.")
@@ -365,7 +372,7 @@ class Mlp(Section):
 
     kind: Literal["mlp"]
     hidden: tuple[Count, ...] = Field(default=(32,), description="Width of each hidden layer.")
-    dropout: Fraction = Field(default=0.0, description="Share of hidden units dropped in training.")
+    dropout: Part = Field(default=0.0, description="Share of hidden units dropped in training.")
 
 
 class Cnn(Section):
@@ -373,7 +380,7 @@ class Cnn(Section):
 
     kind: Literal["cnn"]
     channels: tuple[Count, ...] = Field(default=(16, 32, 64), description="Width of each block.")
-    dropout: Fraction = Field(default=0.0, description="Before the head.")
+    dropout: Part = Field(default=0.0, description="Before the head.")
 
 
 class Resnet(Section):
@@ -391,7 +398,7 @@ class Vgg16(Section):
     width: Count = Field(default=64, description="Channels of the first block; 64 is the published network.")
     group_norm: bool = Field(default=False, description="GroupNorm after each convolution.")
     hidden: Count = Field(default=4096, description="Width of the two fully connected layers.")
-    dropout: Fraction = Field(default=0.5, description="Between the fully connected layers.")
+    dropout: Part = Field(default=0.5, description="Between the fully connected layers.")
 
 
 class Cox(Section):
@@ -399,7 +406,7 @@ class Cox(Section):
 
     kind: Literal["cox"]
     hidden: tuple[Count, ...] = Field(default=(), description="Width of each hidden layer; empty for linear.")
-    dropout: Fraction = Field(default=0.0, description="Share of hidden units dropped in training.")
+    dropout: Part = Field(default=0.0, description="Share of hidden units dropped in training.")
 
 
 class FrozenBackbone(Section):
@@ -409,7 +416,7 @@ class FrozenBackbone(Section):
     backbone: Literal["efficientnet-lite0"] = Field(description="Which network (ImageNet weights).")
     size: Annotated[int, Field(ge=32, le=512)] = Field(default=224, description="Input size in pixels.")
     hidden: tuple[Count, ...] = Field(default=(), description="Hidden layers of the head; empty for linear.")
-    dropout: Fraction = Field(default=0.0, description="Share of features dropped in training.")
+    dropout: Part = Field(default=0.0, description="Share of features dropped in training.")
 
 
 Model: TypeAlias = Annotated[Logistic | Mlp | Cnn | Resnet | Vgg16 | Cox | FrozenBackbone, Field(discriminator="kind")]
@@ -422,17 +429,17 @@ class Sgd(Section):
     """Stochastic gradient descent."""
 
     kind: Literal["sgd"]
-    learning_rate: Positive
-    momentum: Fraction = 0.0
-    weight_decay: NonNegative = 0.0
+    learning_rate: Positive = Field(description="Size of a step.")
+    momentum: Part = Field(default=0.0, description="Share of the last step that is kept.")
+    weight_decay: NonNegative = Field(default=0.0, description="L2 penalty of the weights.")
 
 
 class Adam(Section):
     """Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
     kind: Literal["adam"]
-    learning_rate: Positive
-    weight_decay: NonNegative = 0.0
+    learning_rate: Positive = Field(description="Size of a step.")
+    weight_decay: NonNegative = Field(default=0.0, description="Share of the weights taken off, times learning rate.")
 
 
 LocalOptimizer: TypeAlias = Annotated[Sgd | Adam, Field(discriminator="kind")]
@@ -464,17 +471,17 @@ class FedAvg(Section):
     """Server adds the mean update, with optional momentum (McMahan et al. 2017; Hsu et al. 2019)."""
 
     kind: Literal["fedavg"]
-    learning_rate: Positive = 1.0
-    momentum: Fraction = 0.0
+    learning_rate: Positive = Field(default=1.0, description="Share of the mean update that is added.")
+    momentum: Part = Field(default=0.0, description="Share of the last change that is kept.")
 
 
 class FedAdam(Section):
     """Adam at the server (Reddi et al. 2021, Algorithm 2)."""
 
     kind: Literal["fedadam"]
-    learning_rate: Positive = 0.01
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.99
+    learning_rate: Positive = Field(default=0.01, description="Size of a step.")
+    beta1: Part = Field(default=0.9, description="Decay of the first moment.")
+    beta2: Part = Field(default=0.99, description="Decay of the second moment.")
     tau: Positive = Field(default=0.001, description="Adaptivity: added to the root of the second moment.")
 
 
@@ -482,9 +489,9 @@ class FedYogi(Section):
     """Yogi at the server (Reddi et al. 2021, Algorithm 2)."""
 
     kind: Literal["fedyogi"]
-    learning_rate: Positive = 0.01
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.99
+    learning_rate: Positive = Field(default=0.01, description="Size of a step.")
+    beta1: Part = Field(default=0.9, description="Decay of the first moment.")
+    beta2: Part = Field(default=0.99, description="Decay of the second moment.")
     tau: Positive = Field(default=0.001, description="Adaptivity: added to the root of the second moment.")
 
 
@@ -525,7 +532,11 @@ Personalisation: TypeAlias = Annotated[NoPersonalisation | LocalIntercept | Fine
 class Training(Section):
     """How sites train and how the server combines their updates."""
 
-    optimizer: LocalOptimizer
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"optimizer": {"kind": "sgd", "learning_rate": 0.1}, "local_epochs": 1}]}
+    )
+
+    optimizer: LocalOptimizer = Field(description="How a site takes its steps.")
     batch_size: Count = Field(default=32, description="Examples a step; a larger batch than the site has is all of it.")
     local_epochs: Annotated[int, Field(ge=1, le=1000)] | None = Field(default=None, description="Passes a round.")
     local_steps: Annotated[int, Field(ge=1, le=100_000)] | None = Field(default=None, description="Or steps a round.")
@@ -535,14 +546,16 @@ class Training(Section):
     )
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(default=0.0, description="Towards 1/2.")
     augmentation: Augmentation = Augmentation()
-    algorithm: LocalAlgorithm = PlainLocal(kind="plain")
-    server: ServerOptimizer = FedAvg(kind="fedavg")
-    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+    algorithm: LocalAlgorithm = Field(default=PlainLocal(kind="plain"), description="What local training minimises.")
+    server: ServerOptimizer = Field(default=FedAvg(kind="fedavg"), description="How the mean update is applied.")
+    ema: Part = Field(
         default=0.0, description="Decay of the running mean of global models that is evaluated and released; 0 = off."
     )
     weighting: Literal["examples", "uniform"] = Field(default="examples", description="Weight of a site's update.")
     participation: Annotated[float, Field(gt=0.0, le=1.0)] = Field(default=1.0, description="Share of sites a round.")
-    personalisation: Personalisation = NoPersonalisation(kind="none")
+    personalisation: Personalisation = Field(
+        default=NoPersonalisation(kind="none"), description="What each site makes its own."
+    )
     on_divergence: Literal["stop", "drop-site"] = Field(
         default="stop", description="When a site's training diverges: end the study, or go on without the site."
     )
@@ -570,7 +583,7 @@ class FixedThreshold(Section):
     """Positive when the predicted risk is at least `value`."""
 
     kind: Literal["fixed"]
-    value: Fraction = 0.5
+    value: Fraction = Field(default=0.5, description="Risk from which on a patient counts as positive.")
 
 
 class YoudenThreshold(Section):
@@ -583,7 +596,7 @@ class SensitivityThreshold(Section):
     """Highest threshold with at least this sensitivity on the validation data of all sites together."""
 
     kind: Literal["sensitivity"]
-    at_least: Fraction = 0.9
+    at_least: Fraction = Field(default=0.9, description="Share of the patients with the outcome that must be found.")
 
 
 Threshold: TypeAlias = Annotated[FixedThreshold | YoudenThreshold | SensitivityThreshold, Field(discriminator="kind")]
@@ -597,7 +610,9 @@ class Evaluation(Section):
     """What is measured, and against what."""
 
     primary: MetricName | None = Field(default=None, description="Leading metric; else auroc, or c_index for survival.")
-    threshold: Threshold = FixedThreshold(kind="fixed")
+    threshold: Threshold = Field(
+        default=FixedThreshold(kind="fixed"), description="Predicted risk from which on a patient counts as positive."
+    )
     recalibration: Literal["none", "platt"] = Field(
         default="none", description="`platt`: slope and intercept fitted on validation data (Platt 1999)."
     )
@@ -613,7 +628,7 @@ class Evaluation(Section):
 
 # --- [protection] -----------------------------------------------------------------------------------------------------
 
-Reason = Annotated[str, Field(min_length=10, max_length=500)]
+Reason = Annotated[str, Field(min_length=10, max_length=500, examples=["simulation on public data, on one computer"])]
 
 
 class NoSecureAggregation(Section):
@@ -640,9 +655,9 @@ class NoPrivacy(Section):
 class Protection(Section):
     """What protects the study. Each is stated: switching one off takes a reason."""
 
-    secure_aggregation: NoSecureAggregation
-    robustness: NoRobustness
-    privacy: NoPrivacy
+    secure_aggregation: NoSecureAggregation = Field(description="What hides each site's update from the coordinator.")
+    robustness: NoRobustness = Field(description="What keeps a lying site from steering the model.")
+    privacy: NoPrivacy = Field(description="What bounds how much the model reveals about one patient.")
 
 
 # --- the whole --------------------------------------------------------------------------------------------------------
@@ -654,7 +669,7 @@ class Study(Section):
     study: StudyHeader
     cohort: Cohort
     standardisation: Standardisation = Standardisation()
-    model: Model
+    model: Model = Field(description="What is trained.")
     training: Training
     evaluation: Evaluation = Evaluation()
     protection: Protection

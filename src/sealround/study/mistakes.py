@@ -1,0 +1,170 @@
+"""From a validator's error to a mistake in plain words, and how to go on after it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sealround.study.grammar import Grammar, Node, describe, inline_toml, words_at
+from sealround.study.words import nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from sealround.study.places import KeyPath
+    from sealround.study.recovery import Recovery
+
+__all__ = ["explain", "turn"]
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_LONG_TEXT = 40
+
+
+def turn(error: ErrorDetails) -> int:
+    """Return when to look at an error: a misspelt key explains a missing one, a name comes after what it holds."""
+    if error["loc"][-1] == "[key]":
+        return 3
+    return {"extra_forbidden": 0, "union_tag_invalid": 0, "missing": 2}.get(error["type"], 1)
+
+
+def explain(error: ErrorDetails, grammar: Grammar, recovery: Recovery) -> None:
+    """Report one error of pydantic and mend the data, so that the same error does not come again.
+
+    Args:
+        error: The error.
+        grammar: What the file may say.
+        recovery: The file being read.
+    """
+    path, node = grammar.locate(error["loc"])
+    match error["type"]:
+        case "missing":
+            _missing(path, node, grammar, recovery)
+        case "extra_forbidden":
+            _unknown_key(path, error["loc"], grammar, recovery)
+        case "union_tag_not_found":
+            tag = node["discriminator"]["propertyName"]
+            _missing((*path, tag), node, grammar, recovery)
+        case "union_tag_invalid":
+            tag = node["discriminator"]["propertyName"]
+            words = list(node["discriminator"]["mapping"])
+            _unknown_word((*path, tag), error["input"].get(tag), words, recovery)
+        case "value_error":
+            recovery.report(path, str(error["ctx"]["error"]), mark="key")
+            recovery.invent(path, grammar.example(node))
+        case _ if error["loc"][-1] == "[key]":
+            recovery.report(path, f"as a name, expected {describe(node)} without control characters", mark="key")
+            recovery.drop(path)
+        case _:
+            _wrong_value(path, node, error["input"], grammar, recovery)
+
+
+def _missing(path: KeyPath, node: Node, grammar: Grammar, recovery: Recovery) -> None:
+    name, value = str(path[-1]), grammar.example(node)
+    if recovery.dropped(path):
+        recovery.invent(path, value)
+        return
+    if "discriminator" in node and node["discriminator"]["propertyName"] == name:
+        words = list(node["discriminator"]["mapping"])
+        recovery.report(path, f"missing; expected one of {', '.join(words)}")
+        recovery.invent(path, words[0])
+        return
+    if len(path) == 1 and "properties" in node:
+        for part in node.get("required", []):
+            recovery.report((*path, part), _say(part, node["properties"][part], grammar))
+    else:
+        recovery.report(path, _say(name, node, grammar))
+    recovery.invent(path, value)
+
+
+def _say(name: str, node: Node, grammar: Grammar) -> str:
+    node = grammar.resolve(node)
+    meaning = f" ({_sentence(node['description'])})" if "description" in node else ""
+    return f"missing{meaning}; say it, for example: {name} = {inline_toml(grammar.example(node))}"
+
+
+def _sentence(description: str) -> str:
+    text = description.strip().rstrip(".")
+    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
+
+
+def _unknown_key(path: KeyPath, loc: KeyPath, grammar: Grammar, recovery: Recovery) -> None:
+    name, valid = str(path[-1]), list(grammar.locate(loc[:-1])[1].get("properties", {}))
+    if (meant := nearest(name, valid)) is not None:
+        recovery.report(path, f"unknown word; expected one of {', '.join(valid)}", meant, mark="key")
+        recovery.rename(path, meant)
+        return
+    if (advice := _goes_with(name, path[:-1], loc[:-1], grammar)) is not None:
+        recovery.report(path, *advice, mark="key")
+        recovery.ignore(path)
+        return
+    homes = [home for home in grammar.homes(name) if home != path[:-1]]
+    below = [home for home in homes if home[: len(path) - 1] == path[:-1]]
+    if name != "kind" and (below or len(homes) == 1):
+        home = (below or homes)[0]
+        where = ".".join(map(str, home))
+        recovery.report(path, f"does not belong here but in {where}", f"{where}.{name}", mark="key")
+        recovery.move(path, (*home, name))
+        return
+    recovery.report(path, f"unknown word; expected one of {', '.join(valid)}" if valid else "unknown word", mark="key")
+    recovery.ignore(path)
+
+
+def _goes_with(name: str, table: KeyPath, loc: KeyPath, grammar: Grammar) -> tuple[str, str] | None:
+    """Say with which other kind of the same table a key would be valid."""
+    while loc and grammar.locate(loc[:-1])[0] == table:
+        loc = loc[:-1]
+    union = grammar.locate(loc)[1]
+    branches = {tag: branch.get("properties", {}) for tag, branch in grammar.branches(union).items()}
+    meant = nearest(name, [key for keys in branches.values() for key in keys])
+    if meant is None:
+        return None
+    tags = [inline_toml(tag) for tag, keys in branches.items() if meant in keys]
+    return f"unknown word here; {meant} goes with {union['discriminator']['propertyName']} = {' or '.join(tags)}", meant
+
+
+def _unknown_word(path: KeyPath, found: object, words: list[str], recovery: Recovery) -> None:
+    meant = nearest(found, words) if isinstance(found, str) else None
+    shown = "unknown word" if isinstance(found, str) else f"found {_shown(found)}"
+    recovery.report(path, f"{shown}; expected one of {', '.join(words)}", meant)
+    if meant is not None:
+        recovery.mend(path, meant)
+    else:
+        recovery.invent(path, words[0])
+
+
+def _wrong_value(path: KeyPath, node: Node, found: object, grammar: Grammar, recovery: Recovery) -> None:
+    words = words_at(node)
+    if words and isinstance(found, str):
+        _unknown_word(path, found, words, recovery)
+        return
+    expected, hint, suggestion = describe(node), "", None
+    if isinstance(found, str) and node.get("type") in {"integer", "number", "boolean"}:
+        if _NUMBER.fullmatch(found) or found in {"true", "false"}:
+            hint, suggestion = ": leave out the quotes", found
+    elif node.get("type") == "array" and not isinstance(found, list | dict):
+        hint, suggestion = ": put it in brackets", f"[{inline_toml(found)}]"
+    elif node.get("type") == "string" and isinstance(found, int | float) and not isinstance(found, bool):
+        hint, suggestion = ": put it in quotes", f'"{found}"'
+    if "pattern" in node and isinstance(found, str):
+        expected = _sentence(node.get("description", expected)).partition(";")[0]
+        suggestion = _slug(found)
+    recovery.report(path, f"expected {expected}; found {_shown(found)}{hint}", suggestion)
+    recovery.invent(path, grammar.example(node))
+
+
+def _slug(text: str) -> str | None:
+    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")[:80] or None
+
+
+def _shown(value: object) -> str:
+    match value:
+        case str():
+            return f'the text "{value}"' if len(value) <= _LONG_TEXT else f"a text of {len(value)} characters"
+        case bool() | int() | float():
+            return str(value).lower()
+        case list():
+            return f"a list of {len(value)}"
+        case dict():
+            return "a table"
+        case _:
+            return "another kind of value"
