@@ -6,13 +6,15 @@ The copy (`data/heart_disease_uci.csv`) has the 920 rows of UCI's four `processe
 in their own order, with codes spelled out. UCI documents the sizes of the files: Cleveland 303, Hungary 294, Switzerland
 123, V.A. Long Beach 200. Rows are therefore told apart by position. The copy's own `dataset` column differs from that in
 one row, number 304: it says Cleveland, which would make 304 and 293. That this row opens the Hungarian file, and the
-column is what is wrong, shows in two more ways: the Hungarian file is sorted by age and outcome starting at 28, the age
-of this row; and the row has no `slope`, which no Cleveland row lacks. The tool checks all of this before it writes.
+column is what is wrong, shows in two more ways: the Hungarian file opens with its patients without disease in order of
+age, and this row is the youngest of them; and the row has no `slope`, which no Cleveland row lacks. The tool checks all
+of this before it writes.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +28,7 @@ _HOSPITALS = (
     ("Cleveland", "Cleveland", 303),
     ("Hungary", "Hungary", 294),
     ("Switzerland", "Switzerland", 123),
-    ("VA Long Beach", "Long Beach VA", 200),
+    ("VA Long Beach", "VA Long Beach", 200),
 )
 
 # Section 7: what UCI's codes mean.
@@ -73,9 +75,9 @@ def _check(rows: list[dict[str, str]], hospitals: list[str]) -> None:
     misplaced = [row for row, hospital in zip(rows, hospitals, strict=True) if row["dataset"] != hospital]
     if [row["id"] for row in misplaced] != ["304"]:
         sys.exit("the copy's site column differs elsewhere than expected")
-    hungary = [int(row["age"]) for row, hospital in zip(rows, hospitals, strict=True) if hospital == "Hungary"]
-    positives = hungary.index(min(hungary[1:]), 1)
-    if misplaced[0]["slope"] or any(not row["slope"] for row in rows[:303]) or hungary[0] > hungary[positives]:
+    healthy = itertools.takewhile(lambda row: row["num"] == "0", rows[303:])
+    ages = [int(row["age"]) for row in healthy]
+    if ages != sorted(ages) or misplaced[0]["slope"] or any(not row["slope"] for row in rows[:303]):
         sys.exit("row 304 does not look like the first of the Hungarian file")
 
 
