@@ -3,8 +3,8 @@
 Two kinds of file in the training's folder:
 
 ``rounds.jsonl``
-    A line for each concluded round, with the SHA-256 of the global model after it. A resumed run computes some rounds
-    again; each must give the hash that stands here.
+    A line for each concluded round, with the SHA-256 of the coordinator's snapshot after it. A resumed run may compute
+    a round again; it must give the hash that stands here.
 ``checkpoint-<round>``
     Everything needed to go on after that round: a line with the format and the SHA-256 of what follows, then one
     canonically encoded value. The last two are kept; one that is damaged is passed over.
@@ -67,27 +67,27 @@ class Journal:
         """What was written of each round, in order."""
         return tuple(self._lines[round_] for round_ in sorted(self._lines))
 
-    def record(self, round_: int, model: bytes, numbers: Mapping[str, Any]) -> None:
+    def record(self, round_: int, snapshot: bytes, numbers: Mapping[str, Any]) -> None:
         """Write a concluded round down, or check it against what was written when it was first computed.
 
         Args:
             round_: Which round.
-            model: The global model after it, as bytes.
+            snapshot: The coordinator's snapshot after it.
             numbers: What else to write, fit for JSON.
 
         Raises:
-            ConsistencyError: If the round gave another model the first time.
+            ConsistencyError: If the round gave another snapshot the first time.
         """
-        model_hash = hashlib.sha256(model).hexdigest()
+        snapshot_hash = hashlib.sha256(snapshot).hexdigest()
         known = self._lines.get(round_)
         if known is not None:
-            if known["model_sha256"] != model_hash:
+            if known["snapshot_sha256"] != snapshot_hash:
                 raise ConsistencyError(
-                    f"round {round_}, computed again, gives another model than the first time",
+                    f"round {round_}, computed again, gives another result than the first time",
                     hint="data, software or processor have changed since (see environment.json): start a new run",
                 )
             return
-        line = {"round": round_, "model_sha256": model_hash, **numbers}
+        line = {"round": round_, "snapshot_sha256": snapshot_hash, **numbers}
         try:
             with self._rounds.open("ab") as file:
                 file.write(json.dumps(line, allow_nan=False).encode() + b"\n")

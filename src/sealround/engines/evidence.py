@@ -1,0 +1,186 @@
+"""The evidence of a run: every number of its report, in one JSON-able tree (``metrics.json``)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from typing import TYPE_CHECKING, Any
+
+from sealround import __version__
+from sealround.clinical import attribution, cohort_card, describe_source
+from sealround.learning import describe_model, device_name
+from sealround.learning.summary import difference, summarise
+from sealround.study import study_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sealround.clinical.cohort import SiteCohort
+    from sealround.engines.in_process import Job
+    from sealround.engines.simulation import Trainings
+    from sealround.study import Study
+    from sealround.vocabulary import PartyId
+
+__all__ = ["FORMAT", "environment", "gather"]
+
+FORMAT = "sealround-evidence/1"
+
+_PACKAGES = ("numpy", "polars", "pydantic", "safetensors", "scikit-learn", "torch")
+
+
+def environment() -> dict[str, Any]:
+    """Return versions and machine: what the same bytes depend on besides study and data."""
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            packages[name] = None
+    return {
+        "sealround": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "numpy": packages["numpy"],
+        "torch": packages["torch"],
+        "packages": packages,
+    }
+
+
+def gather(study: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Trainings, seconds: float) -> dict[str, Any]:
+    """Gather the evidence of a finished run.
+
+    Args:
+        study: The study.
+        cohorts: Each site's records, for table 1.
+        trainings: Every training, done.
+        seconds: Wall time of this process so far.
+
+    Returns:
+        A tree fit for JSON: no NaN, ``None`` where a number is undefined or suppressed.
+    """
+    federated = trainings.federated
+    released = federated.coordinator.released
+    jobs = [federated, *trainings.alone.values(), *([trainings.pooled] if trainings.pooled else [])]
+    models = _models(study, trainings)
+    confidence = study.evaluation.confidence
+    return {
+        "format": FORMAT,
+        "sealround": __version__,
+        "study": {
+            "name": study.study.name,
+            "question": study.study.question,
+            "digest": study_digest(study).hex(),
+            "rounds": study.study.rounds,
+            "seed": study.study.seed,
+            "task": study.task,
+            "primary": study.primary_metric,
+            "model": describe_model(study),
+            "parameters": int(released.vector.size),
+            "confidence": confidence,
+            "min_cell_count": study.standardisation.min_cell_count,
+        },
+        "cohort": {
+            "source": describe_source(study),
+            "attribution": attribution(study),
+            "sites": {
+                site: cohort_card(cohort, study, study.standardisation.min_cell_count)
+                for site, cohort in cohorts.items()
+            },
+        },
+        "rounds": _rounds(federated),
+        "models": {name: model for name, (_, model) in models.items()},
+        "differences": {
+            f"federated-{other}": difference(models["federated"][0], models[other][0], confidence)
+            for other in ("alone", "pooled")
+            if other in models
+        },
+        "protection": _protection(study),
+        "excluded": [
+            {"site": gone.site, "round": gone.round, "why": gone.why} for gone in federated.coordinator.excluded
+        ]
+        + [
+            {"site": next(iter(job.plan.roster)), "round": 0, "why": f"{job.plan.job}: {job.failure}"}
+            for job in jobs
+            if job.failure is not None
+        ],
+        "cost": {
+            "seconds": round(seconds, 3),
+            "training_seconds": round(sum(line["seconds"] for line in federated.journal.rounds()), 3),
+            "bytes_up": federated.coordinator.traffic[1],
+            "bytes_down": federated.coordinator.traffic[0],
+            "peak_rss_bytes": _peak_rss(trainings.workers),
+            "workers": trainings.workers,
+            "device": device_name(),
+        },
+        "environment": environment(),
+    }
+
+
+def _models(study: Study, trainings: Trainings) -> dict[str, tuple[Mapping[str, Any], dict[str, Any]]]:
+    """Return for each model its raw evaluations by site, and their summary."""
+    evaluations: dict[str, dict[str, Any]] = {"federated": dict(trainings.federated.evaluations or {})}
+    alone = {site: job.evaluations[site] for site, job in trainings.alone.items() if job.evaluations is not None}
+    if alone:
+        evaluations["alone"] = alone
+    if trainings.pooled is not None and trainings.pooled.evaluations is not None:
+        evaluations["pooled"] = dict(trainings.pooled.evaluations)
+    whole = {"federated": trainings.federated, "pooled": trainings.pooled}
+    result = {}
+    for name, by_site in evaluations.items():
+        model = summarise(by_site, study.evaluation.confidence)
+        job = whole.get(name)
+        if job is not None:
+            released = job.coordinator.released
+            model |= {
+                "released_round": released.round,
+                "threshold": released.threshold,
+                "calibration": list(released.calibration),
+            }
+        result[name] = (by_site, model)
+    return result
+
+
+def _rounds(job: Job) -> list[dict[str, Any]]:
+    seconds = {line["round"]: line["seconds"] for line in job.journal.rounds()}
+    rounds = []
+    for record in job.coordinator.history:
+        tree: dict[str, Any] = record.to_wire()
+        rounds.append(tree | {"seconds": seconds.get(record.round, 0.0)})
+    return rounds
+
+
+def _protection(study: Study) -> list[dict[str, str]]:
+    protection = study.protection
+    return [
+        {
+            "name": "Secure aggregation",
+            "state": "off",
+            "reason": protection.secure_aggregation.reason,
+            "meaning": "The coordinator sees each hospital's update, counts and validation results in clear.",
+        },
+        {
+            "name": "Robust aggregation",
+            "state": "off",
+            "reason": protection.robustness.reason,
+            "meaning": "A plain mean is used: one lying or broken hospital can steer the model.",
+        },
+        {
+            "name": "Differential privacy",
+            "state": "off",
+            "reason": protection.privacy.reason,
+            "meaning": "Nothing bounds what updates or the released model reveal about a single patient.",
+        },
+    ]
+
+
+def _peak_rss(workers: int) -> int:
+    """Largest resident memory of this process, plus that of the largest worker for each; in bytes (an upper bound)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    largest_child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers else 0
+    return unit * (own + workers * largest_child)

@@ -1,0 +1,180 @@
+"""Drives trainings on this machine: coordinators here, their sites in a pool, every round in the journal.
+
+The coordinators never learn that their sites are simulated: bytes go to a named party, and a reply comes back.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sealround.engines.host import Request
+from sealround.errors import DivergenceError, ThresholdError
+from sealround.federation import Coordinator, Stage
+from sealround.storage import Checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sealround.engines.host import Answer
+    from sealround.engines.pools import Pool
+    from sealround.federation import ModelFactory, Plan, Send
+    from sealround.storage import Journal
+    from sealround.vocabulary import PartyId
+    from sealround.wire import Value
+
+__all__ = ["Job", "Progress", "drive"]
+
+_CHECKPOINT_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training is, for whoever watches.
+
+    Attributes:
+        job: Which training.
+        stage: What it is doing.
+        round: Last concluded round.
+        rounds: How many there will be.
+        validation: Latest validation metric, ``None`` where unknown.
+    """
+
+    job: str
+    stage: str
+    round: int
+    rounds: int
+    validation: float | None
+
+
+@dataclass(slots=True)
+class Job:
+    """One training and its journal.
+
+    Attributes:
+        plan: Which study, who trains, who tests.
+        initial_model: Makes the first global model.
+        journal: Where it is written down.
+        every_round: Checkpoint after each round; else every two seconds (what is lost is computed again).
+        may_fail: A comparison that diverges is reported; the study goes on.
+    """
+
+    plan: Plan
+    initial_model: ModelFactory
+    journal: Journal
+    every_round: bool = True
+    may_fail: bool = False
+    coordinator: Coordinator = field(init=False)
+    snapshots: dict[PartyId, bytes] = field(init=False, default_factory=dict)
+    evaluations: Mapping[PartyId, Value] | None = field(init=False, default=None)
+    failure: str | None = field(init=False, default=None)
+    _saved_at: float = field(init=False, default=0.0)
+    _round_began: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        """Take up the journal's latest checkpoint."""
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Go back to the latest checkpoint, or to the start."""
+        self.coordinator = Coordinator(self.plan, self.initial_model)
+        checkpoint = self.journal.latest()
+        if checkpoint is not None:
+            self.coordinator.restore(checkpoint.coordinator)
+            self.snapshots = dict(checkpoint.sites)
+            self.evaluations = checkpoint.evaluations
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.evaluations is not None or self.failure is not None
+
+    @property
+    def progress(self) -> Progress:
+        """Where it is."""
+        validations = [record.validation for record in self.coordinator.history if record.validation is not None]
+        stage = Stage.DONE if self.evaluations is not None else self.coordinator.stage
+        return Progress(
+            job=self.plan.job,
+            stage=stage.value if self.failure is None else "failed",
+            round=self.coordinator.round,
+            rounds=self.plan.study.study.rounds,
+            validation=validations[-1] if validations else None,
+        )
+
+    def begin(self) -> tuple[Send, ...]:
+        """Start, or go on."""
+        self._saved_at = self._round_began = time.monotonic()
+        return self.coordinator.begin()
+
+    def take(self, answer: Answer) -> tuple[Send, ...]:
+        """Hand a site's reply to the coordinator, write down what that concludes, and return what to send next."""
+        before = self.coordinator.round
+        self.snapshots[answer.party] = answer.snapshot
+        try:
+            sends = self.coordinator.receive(answer.party, answer.payload)
+        except (DivergenceError, ThresholdError) as error:
+            if not self.may_fail:
+                raise
+            self.failure = error.message
+            return ()
+        if self.coordinator.stage is Stage.DONE:
+            self.evaluations = {party: dict(result) for party, result in self.coordinator.evaluations.items()}
+            self._save()
+        elif self.coordinator.round != before:
+            self._conclude_round()
+        return sends
+
+    def _conclude_round(self) -> None:
+        now = time.monotonic()
+        if self.every_round or now - self._saved_at > _CHECKPOINT_EVERY_S:
+            snapshot = self._save()
+            self.journal.record(self.coordinator.round, snapshot, {"seconds": round(now - self._round_began, 6)})
+            self._saved_at = now
+        self._round_began = time.monotonic()
+
+    def _save(self) -> bytes:
+        snapshot = self.coordinator.snapshot()
+        self.journal.save(Checkpoint(self.coordinator.round, snapshot, self.snapshots, self.evaluations))
+        return snapshot
+
+
+def drive(
+    jobs: Sequence[Job],
+    pool: Pool,
+    observe: Callable[[Progress], None],
+    *,
+    until: Callable[[], bool] = lambda: False,
+) -> None:
+    """Drive trainings, all at the same time, until each is done.
+
+    Args:
+        jobs: The trainings; those that are done already are passed over.
+        pool: Where their sites compute.
+        observe: Told of every step.
+        until: Asked after each concluded round; when true, stop there (the journal has it).
+    """
+    running = {job.plan.job: job for job in jobs if not job.done}
+    waiting = 0
+
+    def post(job: Job, sends: tuple[Send, ...]) -> int:
+        for send in sends:
+            pool.post(Request(job.plan.job, send.to, send.payload))
+        observe(job.progress)
+        return len(sends)
+
+    for job in running.values():
+        waiting += post(job, job.begin())
+    while waiting:
+        answer = pool.next()
+        job = running[answer.job]
+        waiting -= 1
+        if job.failure is not None:
+            continue
+        before = job.coordinator.round
+        sends = job.take(answer)
+        if job.coordinator.round != before and until():
+            return
+        if sends or job.done:
+            waiting += post(job, sends)

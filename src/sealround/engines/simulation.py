@@ -1,0 +1,163 @@
+"""A whole study on this machine: the federation, and what it is compared with.
+
+Three kinds of training run the same protocol on different rosters: ``federated`` on every site, ``alone-<site>`` on one
+site each, ``pooled`` on one party that holds everybody's records. Each released model is tested at the sites.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import urllib.parse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sealround.clinical import pool_cohorts
+from sealround.engines.in_process import Job, drive
+from sealround.engines.pools import Inline, Setup, Workers, spread
+from sealround.errors import UsageError
+from sealround.federation import Plan
+from sealround.learning import device_name, initial_model
+from sealround.vocabulary import PartyId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sealround.clinical.cohort import SiteCohort
+    from sealround.engines.in_process import Progress
+    from sealround.engines.pools import Place, Pool
+    from sealround.storage import RunFolder
+    from sealround.study import Study
+
+__all__ = ["POOLED", "Simulation", "Trainings", "job_of_site"]
+
+POOLED = PartyId("all-records")
+"""The party that holds everybody's records in the pooled comparison."""
+
+_WORTH_STARTING_WORKERS_S = 25.0
+
+
+def job_of_site(site: PartyId) -> str:
+    """Name of the training of one site alone."""
+    return f"alone-{site}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trainings:
+    """Every training of a study, done.
+
+    Attributes:
+        federated: All sites.
+        alone: One training for each site; empty where the study does not compare.
+        pooled: All records in one place; ``None`` where the study does not compare.
+        workers: Worker processes that were used, 0 for none.
+        seconds: How long this process drove them.
+    """
+
+    federated: Job
+    alone: Mapping[PartyId, Job]
+    pooled: Job | None
+    workers: int
+    seconds: float
+
+
+class Simulation:
+    """Runs one study in one run folder.
+
+    Args:
+        study: The study.
+        cohorts: Each site's records.
+        folder: Where to write; locked by the caller.
+        workers: Worker processes; 0 computes in this process, ``None`` measures one round and decides.
+    """
+
+    def __init__(
+        self, study: Study, cohorts: Mapping[PartyId, SiteCohort], folder: RunFolder, workers: int | None
+    ) -> None:
+        if POOLED in cohorts:
+            raise UsageError(f"a site cannot be called {POOLED!r}", hint="rename it in the data or the study file")
+        self._study = study
+        self._sites = tuple(sorted(cohorts))
+        self._cohorts = dict(cohorts)
+        self._folder = folder
+        self._workers = workers
+
+    def run(self, observe: Callable[[Progress], None]) -> Trainings:
+        """Run every training to its end, from wherever the journal says.
+
+        Args:
+            observe: Told of every step.
+        """
+        start = time.monotonic()
+        compare = self._study.evaluation.compare
+        federated = self._job("federated", self._sites, self._sites)
+        alone = {site: self._job(job_of_site(site), (site,), (site,)) for site in self._sites if "alone" in compare}
+        pooled = self._job("pooled", (POOLED,), self._sites) if "pooled" in compare else None
+        comparisons = [*alone.values(), *([pooled] if pooled else [])]
+        if pooled and not pooled.done:
+            self._cohorts[POOLED] = pool_cohorts(POOLED, [self._cohorts[site] for site in self._sites])
+        workers = self._workers
+        if workers is None:
+            workers = self._measure(federated, observe)
+        self._drive([federated], workers, observe)
+        self._drive(comparisons, workers, observe)
+        return Trainings(federated, alone, pooled, workers, time.monotonic() - start)
+
+    def _job(self, name: str, roster: tuple[PartyId, ...], testers: tuple[PartyId, ...]) -> Job:
+        comparison = name != "federated"
+        return Job(
+            plan=Plan(self._study, name, roster, testers),
+            initial_model=initial_model(self._study),
+            # Site names may hold any character; a folder's may not.
+            journal=self._folder.journal(urllib.parse.quote(name, safe="")),
+            every_round=not comparison,
+            may_fail=comparison,
+        )
+
+    def _measure(self, federated: Job, observe: Callable[[Progress], None]) -> int:
+        """Compute a round in this process, and return how many workers the rest is worth."""
+        cores = min(len(os.sched_getaffinity(0)), len(self._sites))
+        if federated.done or cores == 1 or device_name() != "cpu":
+            return 0
+        began: list[float] = []
+
+        def second_conclusion() -> bool:
+            began.append(time.monotonic())
+            return len(began) == 2  # noqa: PLR2004  (the first round also warms up)
+
+        self._drive([federated], 0, observe, until=second_conclusion)
+        if federated.done:
+            return 0
+        a_round = began[1] - began[0]
+        trainings = 1 + len(self._study.evaluation.compare)
+        ahead = a_round * (self._study.study.rounds * trainings - len(began))
+        federated.rewind()
+        return cores if ahead > _WORTH_STARTING_WORKERS_S else 0
+
+    def _drive(
+        self,
+        jobs: Sequence[Job],
+        workers: int,
+        observe: Callable[[Progress], None],
+        until: Callable[[], bool] = lambda: False,
+    ) -> None:
+        if all(job.done for job in jobs):
+            return
+        pool = self._pool(jobs, workers)
+        try:
+            drive(jobs, pool, observe, until=until)
+        finally:
+            pool.close()
+
+    def _pool(self, jobs: Sequence[Job], workers: int) -> Pool:
+        snapshots = {(job.plan.job, party): kept for job in jobs for party, kept in job.snapshots.items()}
+        setup = Setup(self._study, self._cohorts, snapshots)
+        if not workers:
+            return Inline(setup)
+        loads: list[tuple[Place, float]] = []
+        for job in jobs:
+            for party in {*job.plan.roster, *job.plan.testers}:
+                # Testing a model is far cheaper than training it, and still not free.
+                load = self._cohorts[party].rows * (1.0 if party in job.plan.roster else 0.01)
+                loads.append(((job.plan.job, party), load))
+        return Workers(setup, spread(loads, workers))
