@@ -3,5 +3,15 @@
 from sealround.study.digest import study_digest
 from sealround.study.loading import load_study, parse_study
 from sealround.study.sections import Study
+from sealround.study.site_file import SiteFile, apply_site, load_site_file, parse_site_file
 
-__all__ = ["Study", "load_study", "parse_study", "study_digest"]
+__all__ = [
+    "SiteFile",
+    "Study",
+    "apply_site",
+    "load_site_file",
+    "load_study",
+    "parse_site_file",
+    "parse_study",
+    "study_digest",
+]

@@ -21,8 +21,8 @@ __all__ = ["Grammar", "Node", "describe", "inline_toml", "words_at"]
 Node: TypeAlias = dict[str, Any]
 """One JSON schema, references and optionality resolved."""
 
-_SHORT_LIST = 3
 _LARGE = 2**53
+_GROUPED = 10_000
 
 
 class Grammar:
@@ -194,7 +194,7 @@ def describe(node: Node) -> str:  # noqa: PLR0911  (one return per type)
         case "array":
             return _list(node)
         case _:
-            return "a table"
+            return "a table for each name" if "patternProperties" in node else "a table"
 
 
 def inline_toml(value: object) -> str:
@@ -204,7 +204,8 @@ def inline_toml(value: object) -> str:
     '{ kind = "sgd", learning_rate = 0.1 }'
     """
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {inline_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+        pairs = [f"{key} = {inline_toml(item)}" for key, item in value.items()]
+        return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(inline_toml(item) for item in value) + "]"
     return _literal(value)
@@ -221,7 +222,7 @@ def _either(choices: list[Node]) -> str:
 def _count(value: float) -> str:
     if value >= _LARGE and float(value).hex().startswith("0x1.0000000000000p"):
         return f"2^{int(value).bit_length() - 1}"
-    return f"{int(value):_}" if value == int(value) else str(value)
+    return f"{int(value):_}" if value == int(value) and value >= _GROUPED else f"{value:g}"
 
 
 def _limits(node: Node) -> str:
@@ -255,7 +256,7 @@ def _text(node: Node) -> str:
 def _list(node: Node) -> str:
     if prefix := node.get("prefixItems"):
         return f"a list of {len(prefix)}: [{', '.join(describe(item) for item in prefix)}]"
-    least = f", at least {node['minItems']}" if node.get("minItems") else ""
+    least = f" with {node['minItems']} or more" if node.get("minItems") else ""
     return f"a list of {_plural(node.get('items', {}))}{least}"
 
 

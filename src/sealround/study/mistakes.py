@@ -52,7 +52,7 @@ def explain(error: ErrorDetails, grammar: Grammar, recovery: Recovery) -> None:
             recovery.report(path, str(error["ctx"]["error"]), mark="key")
             recovery.invent(path, grammar.example(node))
         case _ if error["loc"][-1] == "[key]":
-            recovery.report(path, f"as a name, expected {describe(node)} without control characters", mark="key")
+            recovery.report(path, f"as a name, expected {describe(node)}, and no control characters", mark="key")
             recovery.drop(path)
         case _:
             _wrong_value(path, node, error["input"], grammar, recovery)
@@ -109,7 +109,7 @@ def _unknown_key(path: KeyPath, loc: KeyPath, grammar: Grammar, recovery: Recove
     recovery.ignore(path)
 
 
-def _goes_with(name: str, table: KeyPath, loc: KeyPath, grammar: Grammar) -> tuple[str, str] | None:
+def _goes_with(name: str, table: KeyPath, loc: KeyPath, grammar: Grammar) -> tuple[str, str | None] | None:
     """Say with which other kind of the same table a key would be valid."""
     while loc and grammar.locate(loc[:-1])[0] == table:
         loc = loc[:-1]
@@ -118,8 +118,10 @@ def _goes_with(name: str, table: KeyPath, loc: KeyPath, grammar: Grammar) -> tup
     meant = nearest(name, [key for keys in branches.values() for key in keys])
     if meant is None:
         return None
-    tags = [inline_toml(tag) for tag, keys in branches.items() if meant in keys]
-    return f"unknown word here; {meant} goes with {union['discriminator']['propertyName']} = {' or '.join(tags)}", meant
+    *others, last = [inline_toml(tag) for tag, keys in branches.items() if meant in keys]
+    tags = f"{', '.join(others)} or {last}" if others else last
+    message = f"unknown word here; {meant} goes with {union['discriminator']['propertyName']} = {tags}"
+    return message, None if meant == name else meant
 
 
 def _unknown_word(path: KeyPath, found: object, words: list[str], recovery: Recovery) -> None:

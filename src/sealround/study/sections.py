@@ -23,6 +23,7 @@ __all__ = [
     "ColumnSplit",
     "Cox",
     "CsvSource",
+    "DataPath",
     "DirichletSites",
     "Evaluation",
     "EventColumn",
@@ -47,6 +48,7 @@ __all__ = [
     "MetricName",
     "Mlp",
     "Model",
+    "ModelKind",
     "NoPersonalisation",
     "NoPrivacy",
     "NoRobustness",
@@ -420,6 +422,8 @@ class FrozenBackbone(Section):
 
 
 Model: TypeAlias = Annotated[Logistic | Mlp | Cnn | Resnet | Vgg16 | Cox | FrozenBackbone, Field(discriminator="kind")]
+
+ModelKind: TypeAlias = Literal["logistic", "mlp", "cnn", "resnet", "vgg16", "cox", "frozen-backbone"]
 
 
 # --- [training] -------------------------------------------------------------------------------------------------------

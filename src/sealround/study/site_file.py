@@ -1,0 +1,189 @@
+"""The small file each hospital keeps for itself: where its data is, and what it insists on.
+
+A ``site.toml`` can make a study stricter and never laxer. The digest all sites agree on is the study's: what a site
+adds for itself changes what that site does, not what the study is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from sealround.errors import PolicyDeniedError
+from sealround.study.loading import parse_record, read_text
+from sealround.study.sections import ColumnSites, DataPath, ModelKind, Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sealround.study.sections import Cohort, Study
+
+__all__ = [
+    "Compute",
+    "Floors",
+    "ProtectionName",
+    "SiteData",
+    "SiteFile",
+    "SiteHeader",
+    "apply_site",
+    "check_roster",
+    "load_site_file",
+    "parse_site_file",
+]
+
+ProtectionName: TypeAlias = Literal["secure-aggregation", "robustness", "privacy"]
+
+
+class SiteHeader(Section):
+    """Who this is."""
+
+    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$", min_length=1, max_length=120)] = Field(
+        description="This site, as the study's roster calls it.", examples=["cleveland"]
+    )
+
+
+class SiteData(Section):
+    """Where this site's records are."""
+
+    folder: DataPath | None = Field(
+        default=None, description="Folder that paths starting with `data:` are in.", examples=["/srv/sealround/data"]
+    )
+    path: DataPath | None = Field(default=None, description="Takes the place of `cohort.source.path`.")
+    table: DataPath | None = Field(default=None, description="Takes the place of `cohort.source.table`.")
+
+
+class Compute(Section):
+    """What this site computes with."""
+
+    workers: Annotated[int, Field(ge=1, le=256)] | None = Field(
+        default=None, description="Processes at most; else one for each processor."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="`auto` takes a GPU when there is one; `cuda` refuses to go on without."
+    )
+
+
+class Floors(Section):
+    """What a study must keep to at the least, or this site takes no part."""
+
+    min_cell_count: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="No smaller count of patients is reported, whatever the study says."
+    )
+    min_sites: Annotated[int, Field(ge=1, le=500)] | None = Field(
+        default=None, description="Fewest sites a round is joined with."
+    )
+    max_rounds: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None, description="Most training rounds; each one reveals a little more."
+    )
+    models: tuple[ModelKind, ...] | None = Field(default=None, description="The kinds of model that are allowed.")
+    require: tuple[ProtectionName, ...] = Field(default=(), description="Protections that must not be switched off.")
+
+
+class SiteFile(Section):
+    """One site's own file."""
+
+    site: SiteHeader
+    data: SiteData = SiteData()
+    compute: Compute = Compute()
+    floors: Floors = Floors()
+
+
+def load_site_file(path: Path) -> SiteFile:
+    """Read and validate a ``site.toml``.
+
+    Raises:
+        StudyError: If the file cannot be read, or with every mistake in it.
+    """
+    return parse_site_file(read_text(path), str(path))
+
+
+def parse_site_file(text: str, name: str) -> SiteFile:
+    """Validate the text of a ``site.toml``.
+
+    Args:
+        text: TOML.
+        name: What to call the file in errors.
+
+    Returns:
+        The site's own file.
+
+    Raises:
+        StudyError: With every mistake in it.
+    """
+    return parse_record(text, name, SiteFile)
+
+
+def apply_site(study: Study, site: SiteFile) -> Study:
+    """Return the study as this site runs it: local paths put in, counts as strict as the stricter of the two says.
+
+    Args:
+        study: The study as every site agreed to it. Its digest stays the one that is agreed on.
+        site: What this site keeps for itself.
+
+    Returns:
+        A study that is at least as strict.
+
+    Raises:
+        PolicyDeniedError: If the site refuses the study; ``decision`` lists every reason.
+    """
+    denied = (*_denials(study, site.floors), *_misplaced(study.cohort, site.data))
+    if denied:
+        msg = f"{site.site.name} does not take part in {study.study.name}"
+        hint = "ask the study's authors for a study that keeps to these, or have the site's data steward relax them"
+        raise PolicyDeniedError(msg, denied, hint=hint)
+    standardisation = study.standardisation
+    if site.floors.min_cell_count is not None:
+        floor = max(site.floors.min_cell_count, standardisation.min_cell_count)
+        standardisation = standardisation.model_copy(update={"min_cell_count": floor})
+    local = {key: value for key in ("path", "table") if (value := getattr(site.data, key)) is not None}
+    source = study.cohort.source.model_copy(update=local)
+    cohort = study.cohort.model_copy(update={"source": source})
+    return study.model_copy(update={"standardisation": standardisation, "cohort": cohort})
+
+
+def check_roster(site: SiteFile, sites: int) -> None:
+    """Refuse a round with too few sites.
+
+    Args:
+        site: What this site keeps for itself.
+        sites: How many sites take part.
+
+    Raises:
+        PolicyDeniedError: If there are fewer than ``floors.min_sites``.
+    """
+    if denied := _too_few(site.floors, sites):
+        msg = f"{site.site.name} does not take part in a round of {sites}"
+        raise PolicyDeniedError(msg, (denied,), hint="wait for more sites to join")
+
+
+def _denials(study: Study, floors: Floors) -> tuple[str, ...]:
+    off: dict[ProtectionName, bool] = {
+        "secure-aggregation": study.protection.secure_aggregation.mode == "none",
+        "robustness": study.protection.robustness.rule == "mean",
+        "privacy": study.protection.privacy.unit == "none",
+    }
+    reasons = [f"floors.require: {name} is switched off" for name in floors.require if off[name]]
+    if floors.models is not None and study.model.kind not in floors.models:
+        reasons.append(f'floors.models: model "{study.model.kind}" is not among {", ".join(floors.models)}')
+    if floors.max_rounds is not None and study.study.rounds > floors.max_rounds:
+        reasons.append(f"floors.max_rounds: {study.study.rounds} rounds are more than {floors.max_rounds}")
+    sites = study.cohort.sites
+    if not isinstance(sites, ColumnSites) and (too_few := _too_few(floors, sites.number)):
+        reasons.append(too_few)
+    return tuple(reasons)
+
+
+def _too_few(floors: Floors, sites: int) -> str | None:
+    if floors.min_sites is None or sites >= floors.min_sites:
+        return None
+    return f"floors.min_sites: {sites} sites are fewer than {floors.min_sites}"
+
+
+def _misplaced(cohort: Cohort, data: SiteData) -> Iterator[str]:
+    """Yield the local paths that this kind of source has no place for: ignoring them would read other data."""
+    kind = cohort.source.kind
+    for key in ("path", "table"):
+        if getattr(data, key) is not None and key not in type(cohort.source).model_fields:
+            yield f'data.{key}: a source of kind "{kind}" has no {key}'

@@ -1,0 +1,212 @@
+"""A study in a few plain lines: what is asked of which data, how, and what protects it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, assert_never
+
+from sealround.study.sections import (
+    Adam,
+    BuiltinSource,
+    Cnn,
+    ColumnSites,
+    ColumnSplit,
+    Cox,
+    CsvSource,
+    DirichletSites,
+    FedAdam,
+    FedAvg,
+    FedProx,
+    FedYogi,
+    FlambySplit,
+    FrozenBackbone,
+    IidSites,
+    ImageFolderSource,
+    Logistic,
+    MedmnistSource,
+    Mlp,
+    NpzSource,
+    ParquetSource,
+    PlainLocal,
+    QuantitySites,
+    RandomSplit,
+    Resnet,
+    Scaffold,
+    Sgd,
+    Vgg16,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sealround.study.sections import Cohort, Model, Study, Training
+
+__all__ = [
+    "ProtectionState",
+    "describe_model",
+    "describe_sites",
+    "describe_source",
+    "describe_split",
+    "describe_training",
+    "protection_states",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectionState:
+    """One protection, as every report states it.
+
+    Attributes:
+        name: What it is called.
+        state: Whether it is in force.
+        reason: Why it is off, in the words of the study's authors; empty where it is on.
+        meaning: What that means for patients, in one sentence.
+    """
+
+    name: str
+    state: Literal["on", "off"]
+    reason: str
+    meaning: str
+
+
+def protection_states(study: Study) -> tuple[ProtectionState, ...]:
+    """Return every protection and whether it is in force, in the order of the study file."""
+    protection = study.protection
+    return (
+        ProtectionState(
+            name="Secure aggregation",
+            state="off",
+            reason=protection.secure_aggregation.reason,
+            meaning="The coordinator sees each site's update, from which records may be rebuilt.",
+        ),
+        ProtectionState(
+            name="Robust aggregation",
+            state="off",
+            reason=protection.robustness.reason,
+            meaning="One site that lies or errs can steer the model.",
+        ),
+        ProtectionState(
+            name="Differential privacy",
+            state="off",
+            reason=protection.privacy.reason,
+            meaning="Nothing bounds what the released model reveals about one patient.",
+        ),
+    )
+
+
+def describe_source(cohort: Cohort) -> str:
+    """Say where the records are."""
+    match cohort.source:
+        case BuiltinSource(name=name):
+            return f"built-in data set {name}"
+        case CsvSource(path=path):
+            return f"CSV file {path}"
+        case ParquetSource(path=path):
+            return f"Parquet file {path}"
+        case NpzSource(path=path, array=array):
+            return f'array "{array}" of {path}'
+        case MedmnistSource(path=path):
+            return f"MedMNIST archive {path}"
+        case ImageFolderSource(path=path, size=size):
+            return f"images of {path} at {size}x{size} pixels"
+        case _ as other:
+            assert_never(other)
+
+
+def describe_sites(cohort: Cohort) -> str:
+    """Say where sites come from."""
+    match cohort.sites:
+        case ColumnSites():
+            return "as the data names them"
+        case IidSites(number=number):
+            return f"{number} simulated, alike"
+        case DirichletSites(number=number, alpha=alpha):
+            return f"{number} simulated, classes skewed by Dirichlet({alpha:g})"
+        case QuantitySites(number=number, alpha=alpha):
+            return f"{number} simulated, sizes skewed by Dirichlet({alpha:g})"
+        case _ as other:
+            assert_never(other)
+
+
+def describe_split(cohort: Cohort) -> str:
+    """Say who trains, validates and tests."""
+    match cohort.split:
+        case RandomSplit(validation=validation, test=test):
+            train = 1 - validation - test
+            return f"{train:.0%} training, {validation:.0%} validation, {test:.0%} test, by patient"
+        case ColumnSplit(column=column, carve_validation=carved):
+            return f'as column "{column}" says{_carved(carved)}'
+        case FlambySplit(carve_validation=carved):
+            return f"FLamby's{_carved(carved)}"
+        case _ as other:
+            assert_never(other)
+
+
+def _carved(share: float) -> str:
+    return f", {share:.0%} of training moved to validation" if share else ""
+
+
+def describe_model(model: Model) -> str:  # noqa: PLR0911  (one return per kind)
+    """Say what is trained, as far as it is known before the data is seen."""
+    match model:
+        case Logistic():
+            return "logistic regression"
+        case Mlp(hidden=hidden):
+            return f"perceptron ({_dashes(hidden)})"
+        case Cnn(channels=channels):
+            return f"convolutional network ({_dashes(channels)})"
+        case Resnet(depth=depth, width=width):
+            return f"ResNet-{depth} (width {width})"
+        case Vgg16(width=width):
+            return f"VGG-16 (width {width})"
+        case Cox(hidden=hidden):
+            return "Cox proportional hazards, " + (f"perceptron ({_dashes(hidden)})" if hidden else "linear")
+        case FrozenBackbone(backbone=backbone, hidden=hidden):
+            return f"frozen {backbone} with " + (f"a head ({_dashes(hidden)})" if hidden else "a linear head")
+        case _ as other:
+            assert_never(other)
+
+
+def describe_training(training: Training) -> str:
+    """Say how sites train and how their updates are combined."""
+    local = f"{training.local_epochs} epochs" if training.local_epochs else f"{training.local_steps} steps"
+    local = local.removesuffix("s") if local.startswith("1 ") else local
+    return f"{local} of {_optimizer(training)} a round{_algorithm(training)}; {_server(training)}"
+
+
+def _optimizer(training: Training) -> str:
+    match training.optimizer:
+        case Sgd(learning_rate=rate):
+            return f"SGD at {rate:g}"
+        case Adam(learning_rate=rate):
+            return f"Adam at {rate:g}"
+        case _ as other:
+            assert_never(other)
+
+
+def _algorithm(training: Training) -> str:
+    match training.algorithm:
+        case PlainLocal():
+            return ""
+        case FedProx(mu=mu):
+            return f", FedProx ({mu:g})"
+        case Scaffold():
+            return ", SCAFFOLD"
+        case _ as other:
+            assert_never(other)
+
+
+def _server(training: Training) -> str:
+    match training.server:
+        case FedAvg():
+            return "combined by FedAvg"
+        case FedAdam(learning_rate=rate):
+            return f"combined by FedAdam at {rate:g}"
+        case FedYogi(learning_rate=rate):
+            return f"combined by FedYogi at {rate:g}"
+        case _ as other:
+            assert_never(other)
+
+
+def _dashes(numbers: Iterable[int]) -> str:
+    return "-".join(map(str, numbers))
