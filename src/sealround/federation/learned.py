@@ -130,7 +130,7 @@ class Learned:
                         model.threshold,
                         list(model.calibration),
                     ],
-                ),  # fmt: skip
+                ),
                 "history": [record.to_wire() for record in self.history],
                 "excluded": [[gone.site, gone.round, gone.why] for gone in self.excluded],
                 "bytes_down": self.bytes_down,

@@ -46,6 +46,8 @@ BIN_CENTRES = (_EDGES[:-1] + _EDGES[1:]) / 2
 """Logit at the middle of each bin, float64 ``(BINS,)``."""
 
 _HEAD = 4
+_MAX_NEWTON_STEPS = 100
+_TOLERANCE = 1e-10
 
 
 def size(task: Literal["binary", "survival"]) -> int:
@@ -161,15 +163,23 @@ def platt(tally: Tally) -> tuple[float, float]:
     # Platt's equation for the targets: they keep a separable validation set from an infinite slope.
     target = (positive * (n_positive + 1) / (n_positive + 2) + negative / (n_negative + 2)) / np.maximum(weight, 1)
     inputs = np.stack((BIN_CENTRES, np.ones(BINS)))
+
+    def loss(parameters: Tally) -> float:
+        logit = parameters @ inputs
+        return float(weight @ (np.logaddexp(0.0, logit) - target * logit))
+
     parameters = np.array([1.0, 0.0])
-    for _ in range(100):
+    for _ in range(_MAX_NEWTON_STEPS):
         risk = 1.0 / (1.0 + np.exp(-np.clip(parameters @ inputs, -500, 500)))
         gradient = inputs @ (weight * (risk - target))
         curvature = (inputs * (weight * risk * (1 - risk))) @ inputs.T + 1e-9 * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
-        parameters -= np.clip(step, -5.0, 5.0)
-        if np.abs(step).max() < 1e-10:  # noqa: PLR2004
+        # A full step can overshoot far from the optimum, where the curvature is flat: halve it until the loss falls.
+        while np.abs(step).max() > _TOLERANCE and loss(parameters - step) > loss(parameters):
+            step /= 2
+        if np.abs(step).max() <= _TOLERANCE:
             break
+        parameters = parameters - step
     return float(parameters[0]), float(parameters[1])
 
 
