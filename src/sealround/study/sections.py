@@ -202,6 +202,9 @@ class CategoricalFeature(Section):
     missing: tuple[Code, ...] = Field(default=(), description="Codes that mean missing, besides `missing_codes`.")
     sensitive: bool = Field(default=False, description="A protected characteristic, reported by subgroup.")
     drop_first: bool = Field(default=False, description="Leave the first level out of the encoding.")
+    standardise: bool = Field(
+        default=False, description="Bring the 0/1 column of each level to mean 0 and variance 1, as numbers are."
+    )
 
 
 class LabelColumn(Section):
@@ -281,7 +284,7 @@ class IidSites(Section):
 
 
 class DirichletSites(Section):
-    """Simulated sites with label skew: each class is divided by Dirichlet(alpha) proportions (Hsu et al. 2019)."""
+    """Simulated sites with label skew: each class is cut by Dirichlet(alpha) proportions (Yurochkin et al. 2019)."""
 
     kind: Literal["dirichlet"]
     number: Annotated[int, Field(ge=1, le=500)] = Field(description="How many sites.")
@@ -322,7 +325,7 @@ class ColumnSplit(Section):
 
 
 class FlambySplit(Section):
-    """FLamby's split of the heart data: per hospital, stratified by five-level outcome, 34 % test, random state 43."""
+    """FLamby's split of the heart data: complete rows, 34 % test per hospital, stratified, random state 43."""
 
     kind: Literal["flamby-heart"]
     carve_validation: Part = Field(
