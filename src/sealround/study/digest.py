@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sealround import wire
-
 if TYPE_CHECKING:
     from sealround.study.sections import Study
 
@@ -26,4 +24,6 @@ def study_digest(study: Study) -> bytes:
     Returns:
         32 bytes.
     """
+    from sealround import wire  # noqa: PLC0415  (numpy comes with it: half the time of importing this package)
+
     return wire.digest([_LABEL, study.model_dump(mode="python")])
