@@ -2,13 +2,13 @@
 
     python tools/build_heart_disease.py
 
-The copy (`data/heart_disease_uci.csv`) has the 920 rows of UCI's four `processed.*.data` files one file after the other
-in their own order, with codes spelled out. UCI documents the sizes of the files: Cleveland 303, Hungary 294, Switzerland
-123, V.A. Long Beach 200. Rows are therefore told apart by position. The copy's own `dataset` column differs from that in
-one row, number 304: it says Cleveland, which would make 304 and 293. That this row opens the Hungarian file, and the
-column is what is wrong, shows in two more ways: the Hungarian file opens with its patients without disease in order of
-age, and this row is the youngest of them; and the row has no `slope`, which no Cleveland row lacks. The tool checks all
-of this before it writes.
+The copy (`data/heart_disease_uci.csv`) has the 920 rows of UCI's four `processed.*.data` files one file after the
+other in their own order, with codes spelled out. UCI documents the sizes of the files: Cleveland 303, Hungary 294,
+Switzerland 123, V.A. Long Beach 200. Rows are therefore told apart by position. The copy's own `dataset` column differs
+from that in one row, number 304: it says Cleveland, which would make 304 and 293. That this row opens the Hungarian
+file, and the column is what is wrong, shows in two more ways: the Hungarian file opens with its patients without
+disease in order of age, and this row is the youngest of them; and the row has no `slope`, which no Cleveland row lacks.
+The tool checks all of this before it writes.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ _CODES = {
     "slope": {"upsloping": "1", "flat": "2", "downsloping": "3"},
     "thal": {"normal": "3", "fixed defect": "6", "reversable defect": "7"},
 }
-_COLUMNS = (
-    "age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak", "slope", "ca", "thal", "num",
-)  # fmt: skip
+_COLUMNS = [
+    *("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg"),
+    *("thalach", "exang", "oldpeak", "slope", "ca", "thal", "num"),
+]
 _SPELLED = {"thalach": "thalch"}
 
 

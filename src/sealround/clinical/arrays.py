@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from sealround.clinical.cells import name_rows, nearest
+from sealround.clinical.cells import name_rows
 from sealround.clinical.images import read_images
 from sealround.clinical.tables import RawTable, as_text, read_csv, require_columns, unreadable
 from sealround.errors import CohortError, UnsupportedError
 from sealround.study.sections import ImageFolderSource, MedmnistSource, NpzSource
+from sealround.study.words import nearest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -50,7 +50,7 @@ def _coded(*levels: str) -> CategoricalFeature:
     return CategoricalFeature(role="feature", kind="categorical", levels=levels, drop_first=levels == ("0", "1"))
 
 
-# Features as in FLamby: slope, ca and thal are almost empty outside Cleveland, so that their absence names the hospital.
+# Features as in FLamby: slope, ca and thal are almost empty outside Cleveland; their absence would name the hospital.
 _HEART_COLUMNS: dict[str, Column] = {
     "hospital": SiteColumn(role="site"),
     "age": _numeric("years", 18, 110),
@@ -94,8 +94,8 @@ BUILTIN: dict[str, Builtin] = {
     "heart-disease": Builtin(
         "heart-disease",
         "Coronary artery disease at four hospitals (UCI Heart Disease, 920 patients, 1988)",
-        "Janosi, A., Steinbrunn, W., Pfisterer, M., Detrano, R. (1989). Heart Disease. UCI Machine Learning Repository. "
-        "doi:10.24432/C52P4X",
+        "Janosi, A., Steinbrunn, W., Pfisterer, M., Detrano, R. (1989). Heart Disease. "
+        "UCI Machine Learning Repository. doi:10.24432/C52P4X",
         "CC BY 4.0",
         _HEART_COLUMNS,
     ),

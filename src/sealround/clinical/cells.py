@@ -5,7 +5,6 @@ Two cells are the same value when they are the same text or the same number, so 
 
 from __future__ import annotations
 
-import difflib
 import math
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from sealround.study.sections import Code
     from sealround.vocabulary import Labels, Rows
 
-__all__ = ["finite_numbers", "level_order", "levels_of", "matches", "name_rows", "nearest"]
+__all__ = ["canonical_levels", "finite_numbers", "level_order", "levels_of", "matches", "name_rows"]
 
 _NAMED_ROWS = 5
 
@@ -68,6 +67,11 @@ def levels_of(cells: pl.Series) -> pl.Series:
     return cells.str.replace(r"^([+-]?[0-9]+)\.0*$", "${1}")
 
 
+def canonical_levels(levels: Sequence[str]) -> tuple[str, ...]:
+    """Return declared levels as `levels_of` writes them, each once, in order."""
+    return tuple(dict.fromkeys(levels_of(pl.Series(levels, dtype=pl.String)).to_list()))
+
+
 def level_order(level: str) -> tuple[int, float, str]:
     """Sort key of levels: numbers by size, then other texts."""
     number = _number(level)
@@ -80,10 +84,3 @@ def name_rows(rows: Rows | Iterable[int]) -> str:
     shown = ", ".join(str(number) for number in numbers[:_NAMED_ROWS])
     more = f" and {len(numbers) - _NAMED_ROWS} more" if len(numbers) > _NAMED_ROWS else ""
     return f"row{'s' if len(numbers) != 1 else ''} {shown}{more}"
-
-
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """Return the word most like ``word``, ignoring case, if any is like it."""
-    by_folded = {other.casefold(): other for other in words}
-    found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
-    return by_folded[found[0]] if found else None

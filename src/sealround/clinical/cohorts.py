@@ -77,7 +77,7 @@ def load_cohorts(study: Study, places: Places) -> dict[PartyId, SiteCohort]:
             raise CohortError(
                 f"{site}: {np.unique(cohort.patient[crossing]).size} patients have rows in more than one split "
                 f"({name_rows(assembly.source_rows[site][crossing])})",
-                hint="split by patient, or set `per_split = true` on the patient column if ids start anew in each split",
+                hint="split by patient; where ids start anew in each split, set `per_split = true` on their column",
             )
     return dict(assembly.cohorts)
 
@@ -99,12 +99,29 @@ def assemble(study: Study, places: Places) -> Assembly:
     kept = wanted & records.complete if study.cohort.drop_incomplete else wanted
     if not kept.any():
         raise CohortError(f"{raw.name}: no row has every feature", hint="impute: set `cohort.drop_incomplete = false`")
-    site = _sites(study, roles, raw.table, records.outcome.event, patient, given, kept)
-    return _build(study, raw, records, patient, given, site, kept)
+    rows = _Sorted(records, patient, given, kept)
+    return _build(study, raw, rows, _sites(study, roles, raw.table, rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """A source's rows: who they are about, and which split they are in as far as the source says.
+
+    Attributes:
+        records: The checked rows.
+        patient: Patient of each row, int64 ``(n,)``.
+        given: `SplitName` or `LEFT_OUT` of each row, int8 ``(n,)``.
+        kept: Whether the row is used, bool ``(n,)``.
+    """
+
+    records: Checked
+    patient: Rows
+    given: Labels
+    kept: Labels
 
 
 def _given_split(study: Study, roles: Roles, table: pl.DataFrame, records: Checked) -> Labels:
-    """Return the split as far as the study's source fixes it, int8 ``(n,)``; everything is training where it does not."""
+    """Return the split as far as the source fixes it, int8 ``(n,)``; all is training where it does not."""
     match study.cohort.split:
         case RandomSplit():
             return np.zeros(table.height, dtype=np.int8)
@@ -122,20 +139,19 @@ def _given_split(study: Study, roles: Roles, table: pl.DataFrame, records: Check
             return flamby_split(hospital, records.outcome.event, complete)
 
 
-def _sites(
-    study: Study, roles: Roles, table: pl.DataFrame, event: Labels, patient: Rows, given: Labels, kept: Labels
-) -> Labels:
-    """Return the name of each row's site, object ``(n,)``."""
+def _sites(study: Study, roles: Roles, table: pl.DataFrame, rows: _Sorted) -> Labels:
+    """Return the name of each row's site, object ``(n,)``; nothing where the row is not used."""
     rule = study.cohort.sites
     if isinstance(rule, ColumnSites):
         return _natural_sites(table[roles.site[0]] if roles.site else pl.Series())
-    rows = np.flatnonzero(kept)
-    _, first, member = np.unique(patient[rows], return_index=True, return_inverse=True)
+    kept = np.flatnonzero(rows.kept)
+    _, first, member = np.unique(rows.patient[kept], return_index=True, return_inverse=True)
     positive = np.zeros(first.size, dtype=bool)
-    np.logical_or.at(positive, member, event[rows] > 0)
-    number = divide_patients(rule, study.study.seed, positive, given[rows][first] == SplitName.TEST)
-    names = np.full(len(given), "", dtype=object)
-    names[rows] = np.array(site_names(rule.number), dtype=object)[number[member]]
+    np.logical_or.at(positive, member, rows.records.outcome.event[kept] > 0)
+    is_test = rows.given[kept][first] == SplitName.TEST
+    number = divide_patients(rule, study.study.seed, positive, is_test)
+    names = np.full(rows.given.size, "", dtype=object)
+    names[kept] = np.array(site_names(rule.number), dtype=object)[number[member]]
     return names
 
 
@@ -153,32 +169,30 @@ def _natural_sites(cells: pl.Series) -> Labels:
     return names.to_numpy().astype(object)
 
 
-def _build(
-    study: Study, raw: RawTable, records: Checked, patient: Rows, given: Labels, site: Labels, kept: Labels
-) -> Assembly:
+def _build(study: Study, raw: RawTable, rows: _Sorted, site: Labels) -> Assembly:
     cohorts: dict[PartyId, SiteCohort] = {}
     source_rows: dict[PartyId, Rows] = {}
     coded: dict[PartyId, Mapping[str, int]] = {}
     incomplete: dict[PartyId, int] = {}
-    for name in sorted(set(site[kept])):
+    outcome = rows.records.outcome
+    for name in sorted(set(site[rows.kept])):
         party = PartyId(name)
         here = site == name
-        rows = np.flatnonzero(here & kept)
-        outcome = records.outcome
-        event = outcome.event[rows]
-        number = np.unique(patient[rows], return_inverse=True)[1].astype(np.int64)
+        own = np.flatnonzero(here & rows.kept)
+        event = outcome.event[own]
+        patient = np.unique(rows.patient[own], return_inverse=True)[1].astype(np.int64)
         cohorts[party] = SiteCohort(
             site=party,
             inputs=raw.inputs,
-            table=records.table[rows],
-            array=None if raw.array is None else raw.array[rows],
-            outcome=Outcome(event, None if outcome.time is None else outcome.time[rows]),
-            patient=number,
-            split=_split_of(study, name, given[rows], number, event),
+            table=rows.records.table[own],
+            array=None if raw.array is None else raw.array[own],
+            outcome=Outcome(event, None if outcome.time is None else outcome.time[own]),
+            patient=patient,
+            split=_split_of(study, name, rows.given[own], patient, event),
         )
-        source_rows[party] = rows
-        coded[party] = {column: int(hit[rows].sum()) for column, hit in records.coded.items()}
-        incomplete[party] = int((here & ~kept).sum())
+        source_rows[party] = own
+        coded[party] = {column: int(hit[own].sum()) for column, hit in rows.records.coded.items()}
+        incomplete[party] = int((here & ~rows.kept).sum())
     return Assembly(cohorts, source_rows, coded, incomplete)
 
 

@@ -1,12 +1,7 @@
 """From a site's cells and pixels to model inputs, standardised by what all sites know together.
 
 `Encoder` computes this site's addends to the federated statistics (`sealround.federation.statistics`) on its training
-rows, and encodes its rows with the finished statistics.
-
-Cells that describe fewer patients than the site's minimum are sent as 0. Where a cell and its complement add up to the
-examples (outcome present or absent, value present or missing), a complement that small is sent as 0 too, that is, the
-cell as the whole. Differences between other cells, such as the levels of one feature, are not protected from somebody
-who knows how many patients have the feature.
+rows, and encodes its rows with the finished statistics. What an addend keeps to itself: `sealround.clinical.counting`.
 """
 
 from __future__ import annotations
@@ -15,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import polars as pl
 
-from sealround.clinical.cells import finite_numbers, level_order, levels_of
+from sealround.clinical.cells import canonical_levels, finite_numbers, level_order, levels_of
 from sealround.clinical.cohort import SplitName
+from sealround.clinical.counting import Patients, level_codes, patients_by_level, sendable
 from sealround.clinical.pixels import pixel_histogram
 from sealround.clinical.roles import roles_of
 from sealround.errors import UsageError
@@ -30,9 +25,9 @@ if TYPE_CHECKING:
     from sealround.clinical.cohort import SiteCohort
     from sealround.federation.interfaces import InputShape
     from sealround.study.sections import Cohort
-    from sealround.vocabulary import Design, Labels, Rows, Tally
+    from sealround.vocabulary import Design, Rows, Tally
 
-__all__ = ["Encoded", "Encoder", "Patients"]
+__all__ = ["Encoded", "Encoder"]
 
 _WHITE = 255.0
 
@@ -62,7 +57,7 @@ class Encoded:
 class Encoder:
     """Encodes the inputs of one study.
 
-    Features are in the order of their names: numeric ones first, then indicators of missing, then levels.
+    Columns of a table come in the order of their names: numbers first, then indicators of missing, then levels.
 
     Args:
         cohort: The study's cohort section.
@@ -70,28 +65,24 @@ class Encoder:
     """
 
     def __init__(self, cohort: Cohort, inputs: InputShape) -> None:
-        self._roles = roles_of(cohort)
+        roles = roles_of(cohort)
         self._inputs = inputs
+        self._levels = roles.categorical if inputs.kind == "table" else {}
+        self._declared = {
+            name: canonical_levels(feature.levels)
+            for name, feature in self._levels.items()
+            if feature.levels is not None
+        }
         match inputs.kind:
             case "table":
-                self._numeric = tuple(self._roles.numeric)
+                self._numeric = tuple(roles.numeric)
             case "vector":
                 self._numeric = tuple(f"v{number}" for number in range(inputs.shape[0]))
             case "image":
                 self._numeric = tuple(f"channel{number}" for number in range(inputs.shape[0]))
-
-    @property
-    def _categorical(self) -> tuple[str, ...]:
-        return tuple(self._roles.categorical) if self._inputs.kind == "table" else ()
-
-    @property
-    def _declared(self) -> dict[str, tuple[str, ...]]:
-        """Levels the study declares, as `levels_of` writes them."""
-        return {
-            name: tuple(levels_of(pl.Series(feature.levels, dtype=pl.String)).to_list())
-            for name, feature in self._roles.categorical.items()
-            if feature.levels is not None and name in self._categorical
-        }
+        self._indicators = tuple(
+            name for name, feature in roles.numeric.items() if feature.indicator and name in self._numeric
+        )
 
     def layout(self, levels: Mapping[str, tuple[str, ...]]) -> Layout:
         """Return the layout of the statistics.
@@ -102,12 +93,14 @@ class Encoder:
         Returns:
             Declared levels in the study's order, found ones sorted, numbers by size before other texts.
         """
-        declared = self._declared
-        categories = tuple(
-            (name, declared.get(name) or tuple(sorted(set(levels.get(name, ())), key=level_order)))
-            for name in self._categorical
-        )
-        return Layout(self._numeric, categories)
+        found = {name: tuple(sorted(set(levels.get(name, ())), key=level_order)) for name in self._levels}
+        return Layout(self._numeric, tuple((name, self._declared.get(name, found[name])) for name in self._levels))
+
+    def feature_names(self, layout: Layout) -> tuple[str, ...]:
+        """Name the columns that `encode` gives, or the image channels."""
+        indicators = [f"{name} is missing" for name in self._indicators]
+        levels = [f"{name}={level}" for name, levels in layout.categories for level in levels[self._first(name) :]]
+        return (*self._numeric, *indicators, *levels)
 
     def levels(self, cohort: SiteCohort, min_cell_count: int) -> dict[str, tuple[str, ...]]:
         """Return the levels of each categorical feature held by ``min_cell_count`` training patients or more.
@@ -116,11 +109,11 @@ class Encoder:
         """
         rows = cohort.where(SplitName.TRAIN)
         found = {}
-        for name in self._categorical:
+        for name in self._levels:
             if name in self._declared:
                 continue
             levels = tuple(levels_of(cohort.table[name][rows]).drop_nulls().unique().to_list())
-            patients = _level_counts(cohort, name, levels, rows)
+            patients = patients_by_level(cohort, name, levels, rows)
             frequent = [level for level, count in zip(levels, patients, strict=True) if count >= min_cell_count]
             found[name] = tuple(sorted(frequent, key=level_order))
         return found
@@ -139,44 +132,38 @@ class Encoder:
         self._check(layout)
         rows = cohort.where(SplitName.TRAIN)
         patients = Patients(cohort.patient[rows])
-        if patients.number < min_cell_count:
+        if patients.number < max(min_cell_count, 1):
             return np.zeros(layout.size)
         event = cohort.outcome.event[rows, None] > 0
-        positives = _sendable(
-            event.sum(axis=0), rows.size, patients.holding(event), patients.holding(~event), min_cell_count
-        )
-        present, sums, _ = self._sums(cohort, rows, patients, min_cell_count, None)
-        levels = [_level_counts(cohort, name, names, rows) for name, names in layout.categories]
-        cells = np.concatenate([*levels, np.zeros(0)])
+        holders, others = patients.holding(event), patients.holding(~event)
+        positives = sendable(event.sum(axis=0), rows.size, holders, others, min_cell_count)
+        present, sums, _ = self._sums(cohort, rows, min_cell_count, None)
+        cells = np.concatenate([np.zeros(0), *(patients_by_level(cohort, *item, rows) for item in layout.categories)])
         cells[cells < min_cell_count] = 0.0
         return layout.join(float(rows.size), float(positives[0]), present, sums, cells)
 
     def squares(self, cohort: SiteCohort, layout: Layout, min_cell_count: int, mean: Tally) -> Tally:
-        """Return this site's sums of squared distance from ``mean``, float64, one for each numeric input.
+        """Return this site's sums of squared distance from ``mean``, one for each numeric input.
 
         Args:
             cohort: The site's records.
             layout: From `layout`.
-            min_cell_count: As for `counts`; where that sent 0, so does this.
+            min_cell_count: As for `counts`; where that sends 0, so does this.
             mean: Mean of each numeric input over all sites, float64 ``(k,)``.
+
+        Returns:
+            float64 ``(k,)``, over training rows.
         """
         self._check(layout)
         rows = cohort.where(SplitName.TRAIN)
-        patients = Patients(cohort.patient[rows])
-        if patients.number < min_cell_count:
+        if np.unique(cohort.patient[rows]).size < max(min_cell_count, 1):
             return np.zeros(len(layout.numeric))
-        return self._sums(cohort, rows, patients, min_cell_count, mean)[2]
+        return self._sums(cohort, rows, min_cell_count, mean)[2]
 
     def local_statistics(self, cohort: SiteCohort, layout: Layout) -> Statistics:
         """Return the statistics of one site alone, nothing suppressed: they stay at the site."""
         statistics = Statistics.from_counts(layout, self.counts(cohort, layout, 0))
         return statistics.with_squares(self.squares(cohort, layout, 0, statistics.mean))
-
-    def feature_names(self, layout: Layout) -> tuple[str, ...]:
-        """Name the columns that `encode` gives, or the image channels."""
-        indicators = [f"{name} is missing" for name in self._indicators]
-        levels = [f"{name}={level}" for name, levels in layout.categories for level in levels[self._dropped(name) :]]
-        return (*self._numeric, *indicators, *levels)
 
     def encode(
         self,
@@ -186,14 +173,14 @@ class Encoder:
     ) -> Encoded:
         """Encode every row of a site.
 
-        A missing number becomes the mean. A missing level, or one the statistics do not know, becomes 0 in each of the
-        feature's columns.
+        A missing number becomes the mean. A missing level, or one that the statistics do not know, becomes 0 in each of
+        the feature's columns.
 
         Args:
             cohort: The site's records.
             statistics: What all sites know together.
-            standardisation: The study's `standardisation.kind`: `federated` by ``statistics``, `local` by this site's own
-                training rows, `none` not at all (uint8 images are brought to 0..1).
+            standardisation: The study's `standardisation.kind`: `federated` by ``statistics``, `local` by this site's
+                own training rows, `none` not at all (images are brought to 0..1).
 
         Returns:
             The inputs, a row for each of the cohort's.
@@ -206,53 +193,48 @@ class Encoder:
             mean = np.zeros_like(mean)
             scale = np.full_like(scale, _WHITE if self._inputs.kind == "image" else 1.0)
         names = self.feature_names(statistics.layout)
-        if cohort.array is None:
-            numbers = _numbers(cohort, self._numeric)
-            numeric = _standardise(numbers, mean, scale, (statistics.mean - mean) / scale).astype(np.float32)
-            return Encoded(
-                np.hstack([numeric, self._indicate(cohort), self._one_hot(cohort, statistics.layout)]), names
-            )
+        if self._inputs.kind == "image":
+            return Encoded(_array(cohort), names, mean.astype(np.float32), scale.astype(np.float32))
+        fill = (statistics.mean - mean) / scale
         if self._inputs.kind == "vector":
-            vectors = cohort.array.astype(np.float32)
-            fill = ((statistics.mean - mean) / scale).astype(np.float32)
-            return Encoded(_standardise(vectors, mean.astype(np.float32), scale.astype(np.float32), fill), names)
-        return Encoded(cohort.array, names, mean.astype(np.float32), scale.astype(np.float32))
+            return Encoded(_standardise(_array(cohort).astype(np.float32), mean, scale, fill), names)
+        blocks = [
+            _standardise(_numbers(cohort, self._numeric), mean, scale, fill),
+            np.isnan(_numbers(cohort, self._indicators)),
+            *self._one_hot(cohort, statistics, standardised=standardisation != "none"),
+        ]
+        return Encoded(np.hstack([block.astype(np.float32) for block in blocks]), names)
 
-    @property
-    def _indicators(self) -> tuple[str, ...]:
-        return tuple(
-            name for name in self._numeric if name in self._roles.numeric and self._roles.numeric[name].indicator
-        )
+    def _first(self, name: str) -> int:
+        """Return the number of the first level that has a column."""
+        return int(self._levels[name].drop_first)
 
-    def _dropped(self, name: str) -> int:
-        return int(self._roles.categorical[name].drop_first)
+    def _one_hot(self, cohort: SiteCohort, statistics: Statistics, *, standardised: bool) -> list[Design]:
+        blocks = []
+        start = 0
+        for name, levels in statistics.layout.categories:
+            code = level_codes(cohort.table[name], levels)
+            block = (code[:, None] == np.arange(len(levels))).astype(np.float64)
+            if standardised and self._levels[name].standardise:
+                held = statistics.level_counts[start : start + len(levels)]
+                share = held / max(held.sum(), 1.0)
+                scale = np.sqrt(share * (1.0 - share))
+                block = np.where(code[:, None] >= 0, (block - share) / np.where(scale > 0, scale, 1.0), 0.0)
+            blocks.append(block[:, self._first(name) :])
+            start += len(levels)
+        return blocks
 
-    def _indicate(self, cohort: SiteCohort) -> Design:
-        return np.isnan(_numbers(cohort, self._indicators)).astype(np.float32)
-
-    def _one_hot(self, cohort: SiteCohort, layout: Layout) -> Design:
-        blocks = [np.zeros((cohort.rows, 0), dtype=np.float32)]
-        for name, levels in layout.categories:
-            code = _level_codes(cohort.table[name], levels)
-            block = np.zeros((cohort.rows, len(levels)), dtype=np.float32)
-            known = np.flatnonzero(code >= 0)
-            block[known, code[known]] = 1.0
-            blocks.append(block[:, self._dropped(name) :])
-        return np.hstack(blocks)
-
-    def _sums(
-        self, cohort: SiteCohort, rows: Rows, patients: Patients, minimum: int, centre: Tally | None
-    ) -> tuple[Tally, Tally, Tally]:
-        """Return present, sums and squares around ``centre`` (0 without) of the numeric inputs as they may be sent."""
-        if self._inputs.kind == "image" and cohort.array is not None:
-            return _pixel_sums(pixel_histogram(cohort.array, rows), centre)
-        values = (
-            _numbers(cohort, self._numeric)[rows] if cohort.array is None else cohort.array[rows].astype(np.float64)
-        )
+    def _sums(self, cohort: SiteCohort, rows: Rows, minimum: int, centre: Tally | None) -> tuple[Tally, Tally, Tally]:
+        """Return present, sums, and squares around ``centre`` (0 if none) of the numeric inputs as they may be sent."""
+        if self._inputs.kind == "image":
+            return _pixel_sums(pixel_histogram(_array(cohort), rows), centre)
+        table = self._inputs.kind == "table"
+        values = _numbers(cohort, self._numeric)[rows] if table else _array(cohort)[rows].astype(np.float64)
         there = ~np.isnan(values)
+        patients = Patients(cohort.patient[rows])
         present = there.sum(axis=0).astype(np.float64)
-        sent = _sendable(present, rows.size, patients.holding(there), patients.holding(~there), minimum)
-        # A site that keeps to itself that a few values are missing sends them as if they were its mean.
+        sent = sendable(present, rows.size, patients.holding(there), patients.holding(~there), minimum)
+        # Where a site does not say that a few values are missing, it sends them as if they were like its others.
         share = np.divide(sent, present, out=np.zeros_like(sent), where=present > 0)
         values[~there] = 0.0
         sums = values.sum(axis=0) * share
@@ -263,42 +245,14 @@ class Encoder:
         return sent, sums, np.einsum("nk,nk->k", values, values) * share
 
     def _check(self, layout: Layout) -> None:
-        if layout.numeric != self._numeric or tuple(name for name, _ in layout.categories) != self._categorical:
+        if layout.numeric != self._numeric or [name for name, _ in layout.categories] != list(self._levels):
             raise UsageError("the layout is of another study", hint="make it with this encoder's `layout`")
 
 
-class Patients:
-    """Which rows are one patient's, to count patients rather than rows.
-
-    Args:
-        patient: Patient of each row, int64 ``(n,)``.
-    """
-
-    def __init__(self, patient: Rows) -> None:
-        self._order = np.argsort(patient, kind="stable")
-        ordered = patient[self._order]
-        self._starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-        self.number = self._starts.size
-
-    def holding(self, flags: Labels) -> Tally:
-        """Return how many patients have a row that is true, for each column of a bool ``(n, k)``; float64 ``(k,)``."""
-        if flags.all() or self._starts.size == self._order.size or not flags.size:
-            return np.minimum(flags.sum(axis=0), self.number).astype(np.float64)
-        return np.logical_or.reduceat(flags[self._order], self._starts, axis=0).sum(axis=0).astype(np.float64)
-
-
-def _sendable(count: Tally, whole: int, holders: Tally, others: Tally, minimum: int) -> Tally:
-    """Return counts with small cells, and cells with a small complement, suppressed; float64 ``(k,)``.
-
-    Args:
-        count: Rows in each cell.
-        whole: Rows in the cell and its complement.
-        holders: Patients in each cell.
-        others: Patients in its complement.
-        minimum: Fewest patients that a cell may describe, except 0.
-    """
-    rounded = np.where((others > 0) & (others < minimum), whole, count)
-    return np.where(holders < minimum, 0.0, rounded).astype(np.float64)
+def _array(cohort: SiteCohort) -> np.ndarray:
+    if cohort.array is None:
+        raise UsageError("the cohort has no array", hint="make the encoder with the cohort's `inputs`")
+    return cohort.array
 
 
 def _numbers(cohort: SiteCohort, names: tuple[str, ...]) -> Design:
@@ -307,32 +261,17 @@ def _numbers(cohort: SiteCohort, names: tuple[str, ...]) -> Design:
     return np.stack(columns, axis=1) if columns else np.zeros((cohort.rows, 0))
 
 
-def _level_codes(cells: pl.Series, levels: tuple[str, ...]) -> Rows:
-    """Return each cell's position in ``levels``, int64, -1 where missing or unknown."""
-    codes = levels_of(cells).cast(pl.Enum(levels), strict=False).to_physical()
-    return codes.cast(pl.Int64).fill_null(-1).to_numpy()
-
-
-def _level_counts(cohort: SiteCohort, name: str, levels: tuple[str, ...], rows: Rows) -> Tally:
-    """Return how many patients have each level in one of ``rows``, float64."""
-    codes = _level_codes(cohort.table[name], levels)[rows]
-    known = codes >= 0
-    pairs = np.unique(np.stack((codes[known], cohort.patient[rows][known])), axis=1)
-    return np.bincount(pairs[0], minlength=len(levels)).astype(np.float64)
-
-
 def _standardise(values: Design, mean: Tally, scale: Tally, fill: Tally) -> Design:
-    """Standardise ``values`` in place, with ``fill`` where NaN."""
+    """Standardise ``values`` in place and in their precision, with ``fill`` where NaN."""
     missing = np.isnan(values)
-    values -= mean
-    values /= scale
-    if missing.any():
-        np.copyto(values, np.broadcast_to(fill, values.shape), where=missing)
+    values -= mean.astype(values.dtype)
+    values /= scale.astype(values.dtype)
+    np.copyto(values, fill.astype(values.dtype), where=missing)
     return values
 
 
 def _pixel_sums(histogram: Rows, centre: Tally | None) -> tuple[Tally, Tally, Tally]:
-    """Return present, sums and squares around ``centre`` of each channel from its histogram, int64 ``(c, 256)``."""
+    """Return present, sums, and squares around ``centre`` of each channel from its histogram, int64 ``(c, 256)``."""
     values = np.arange(histogram.shape[1], dtype=np.float64)
     counts = histogram.astype(np.float64)
     around = np.zeros(len(counts)) if centre is None else centre

@@ -50,17 +50,19 @@ def flamby_split(hospital: Labels, event: Labels, complete: Labels) -> Labels:
 
 def _test_rows(positive: Labels) -> Rows:
     """Draw what scikit-learn's stratified shuffle draws as test rows, int64."""
-    rng = np.random.RandomState(_RANDOM_STATE)  # noqa: NPY002 - the legacy stream is the protocol
+    rng = np.random.RandomState(_RANDOM_STATE)  # The legacy stream is what scikit-learn draws from.
     n_train = math.floor(_TRAIN_SIZE * positive.size)
     n_test = math.ceil((1.0 - _TRAIN_SIZE) * positive.size)
     classes = [rows for rows in (np.flatnonzero(~positive), np.flatnonzero(positive)) if rows.size]
     sizes = np.array([rows.size for rows in classes])
     if sizes.size < 2 or sizes.min() < _FEWEST_TO_STRATIFY:  # noqa: PLR2004 - both classes
-        return rng.permutation(positive.size)[:n_test]
+        everybody: Rows = rng.permutation(positive.size)
+        return everybody[:n_test]
     train = _likeliest_counts(sizes, n_train, rng)
     test = _likeliest_counts(sizes - train, n_test, rng)
     shuffled = [rows[rng.permutation(rows.size)] for rows in classes]
-    return np.concatenate([rows[a : a + b] for rows, a, b in zip(shuffled, train, test, strict=True)])
+    drawn: Rows = np.concatenate([rows[a : a + b] for rows, a, b in zip(shuffled, train, test, strict=True)])
+    return drawn
 
 
 def _likeliest_counts(sizes: Rows, draws: int, rng: np.random.RandomState) -> Rows:
@@ -76,4 +78,5 @@ def _likeliest_counts(sizes: Rows, draws: int, rng: np.random.RandomState) -> Ro
         chosen = rng.choice(tied, size=min(tied.size, missing), replace=False)
         counts[chosen] += 1
         missing -= chosen.size
-    return counts.astype(np.int64)
+    whole: Rows = counts.astype(np.int64)
+    return whole

@@ -1,4 +1,4 @@
-"""A raw table checked against the study: missing cells, numbers, levels, outcome, patients. Rows named, never values."""
+"""A raw table checked against the study: missing cells, numbers, levels, outcome, patients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from sealround.clinical.cells import finite_numbers, levels_of, matches, name_rows
+from sealround.clinical.cells import canonical_levels, finite_numbers, levels_of, matches, name_rows
 from sealround.clinical.cohort import Outcome
 from sealround.errors import CohortError
 
@@ -95,8 +95,8 @@ def _check_levels(roles: Roles, columns: Mapping[str, pl.Series]) -> None:
     for name, feature in roles.categorical.items():
         if feature.levels is None:
             continue
-        declared = levels_of(pl.Series(feature.levels, dtype=pl.String))
-        bad = np.flatnonzero((~levels_of(columns[name]).is_in(declared.to_list())).fill_null(value=False).to_numpy())
+        declared = canonical_levels(feature.levels)
+        bad = np.flatnonzero((~levels_of(columns[name]).is_in(declared)).fill_null(value=False).to_numpy())
         if bad.size:
             raise CohortError(
                 f"column {name!r}: {name_rows(bad)} hold none of the {len(declared)} declared levels",
@@ -122,10 +122,7 @@ def _outcome(cohort: Cohort, roles: Roles, table: pl.DataFrame) -> Outcome:
 
 def _label(name: str, column: LabelColumn, table: pl.DataFrame, cohort: Cohort) -> Labels:
     positive = matches(table[name], column.positive)
-    if column.negative is None:
-        known = ~_missing(table[name], cohort)
-    else:
-        known = matches(table[name], column.negative)
+    known = ~_missing(table[name], cohort) if column.negative is None else matches(table[name], column.negative)
     _refuse_unknown(name, ~(known | positive))
     return positive.to_numpy().astype(np.float32)
 

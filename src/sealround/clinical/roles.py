@@ -126,24 +126,21 @@ def check_roles(study: Study, roles: Roles, inputs: InputShape) -> None:
 
 
 def _outcome_problems(study: Study, roles: Roles) -> list[Problem]:
-    if study.task == "binary":
-        wanted = {"label": roles.label}
-        unwanted = {"time": roles.time, "event": roles.event}
-    else:
-        wanted = {"time": roles.time, "event": roles.event}
-        unwanted = {"label": roles.label}
-    kind = study.model.kind
-    return [
-        Problem("cohort.columns", f"model {kind!r} needs one column with the role {role!r}")
-        for role, column in wanted.items()
-        if column is None
-    ] + [
-        Problem(
-            f"cohort.columns.{column[0]}", f"model {kind!r} has no use for the role {role!r}; give it role 'ignore'"
-        )
-        for role, column in unwanted.items()
-        if column is not None
-    ]
+    columns = {
+        "label": roles.label and roles.label[0],
+        "time": roles.time and roles.time[0],
+        "event": roles.event and roles.event[0],
+    }
+    wanted = {"label"} if study.task == "binary" else {"time", "event"}
+    model = study.model.kind
+    problems = []
+    for role, name in columns.items():
+        if role in wanted and name is None:
+            problems.append(Problem("cohort.columns", f"model {model!r} needs one column with the role {role!r}"))
+        if role not in wanted and name is not None:
+            message = f"model {model!r} has no use for the role {role!r}; give the column the role 'ignore'"
+            problems.append(Problem(f"cohort.columns.{name}", message))
+    return problems
 
 
 def _input_problems(roles: Roles, inputs: InputShape) -> list[Problem]:
@@ -152,7 +149,7 @@ def _input_problems(roles: Roles, inputs: InputShape) -> list[Problem]:
     return [
         Problem(
             f"cohort.columns.{name}",
-            f"a source of {inputs.kind}s takes no feature columns beside them; the role 'sensitive' reports by subgroup",
+            f"a source of {inputs.kind}s takes no features beside them; the role 'sensitive' reports by subgroup",
         )
         for name in roles.features
     ]

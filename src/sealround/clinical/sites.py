@@ -1,8 +1,8 @@
 """Simulated sites: one pool of patients divided among hospitals, each patient whole.
 
-Patients with the outcome and without are divided separately, each by proportions over the sites; the proportions are the
-rule. Where a study's test rows are given, they are divided by the same proportions, so that each site is tested on the
-mix it trains on.
+Patients with the outcome and without are divided separately, each by proportions over the sites; the proportions are
+the rule. Where a study's test rows are given, they are divided by the same proportions, so that each site is tested on
+the mix it trains on.
 """
 
 from __future__ import annotations

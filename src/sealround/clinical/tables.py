@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 import polars as pl
 
-from sealround.clinical.cells import name_rows, nearest
+from sealround.clinical.cells import name_rows
 from sealround.errors import CohortError, ServiceError
 from sealround.federation.interfaces import InputShape
+from sealround.study.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,7 +99,7 @@ def read_csv(path: Path, name: str, delimiter: str = ",", header: tuple[str, ...
         raise CohortError(f"{name} is not UTF-8 text", hint="save it as UTF-8") from None
     except csv.Error as error:
         raise CohortError(f"{name} is not a CSV file: {error}", hint="check its quotes and delimiter") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise unreadable(name, path, error) from error
 
 
@@ -112,7 +114,8 @@ def unreadable(name: str, path: Path, error: BaseException) -> ServiceError:
 
 
 def _open_text(path: Path) -> TextIO:
-    binary = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    # Whoever closes the text closes the file below it.
+    binary = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115 - as said above
     return io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
 
 
