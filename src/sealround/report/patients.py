@@ -1,0 +1,177 @@
+"""The patients: table 1 by site, or for many sites its spread over them."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sealround.report.typography import NONE, decimal, percent, whole
+from sealround.report.voice import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealround.report.evidence import Feature, SiteCohortFacts
+    from sealround.report.voice import Voice
+
+__all__ = ["Patients", "patients"]
+
+_MOSTLY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Patients:
+    """The cohorts."""
+
+    total: str
+    table: Table
+    details: tuple[Table, ...]
+    warnings: tuple[tuple[str, str], ...]
+
+
+def patients(voice: Voice) -> Patients:
+    """Make table 1: a column for each site, or for many sites the spread of each row over them."""
+    sites = voice.evidence.cohort.sites
+    known = [site.patients for site in sites.values() if site.patients is not None]
+    total = whole(sum(known)) + ("" if len(known) == len(sites) else " or more")
+    if voice.many:
+        return Patients(total, _summary(voice), (_counts(voice),), _warnings(voice))
+    return Patients(total, _table_one(voice), (), _warnings(voice))
+
+
+_COUNTS = (
+    ("patients", "Patients"),
+    ("rows", "Records"),
+    ("train", "Training records"),
+    ("validation", "Validation records"),
+    ("test", "Test records"),
+)
+
+
+def _table_one(voice: Voice) -> Table:
+    sites = voice.evidence.cohort.sites
+    rows: list[tuple[str, ...]] = [
+        (label, *(voice.cell(getattr(site, key)) for site in sites.values())) for key, label in _COUNTS
+    ]
+    rows.append((f"{voice.positives}, n (%)", *(_part(voice, site.positives, site.rows) for site in sites.values())))
+    features = list(dict.fromkeys((feature.name, feature.kind) for site in sites.values() for feature in site.features))
+    for name, kind in features:
+        found = [
+            next((one for one in site.features if (one.name, one.kind) == (name, kind)), None)
+            for site in sites.values()
+        ]
+        rows += _numeric(found) if kind == "numeric" else _categorical(voice, found, list(sites.values()))
+        missing = [_missing(voice, one, site) for one, site in zip(found, sites.values(), strict=True)]
+        if any(text not in {"", NONE} for text in missing):
+            rows.append(("↳ missing, n (%)", *(text or "0" for text in missing)))
+    least = voice.evidence.study.min_cell_count
+    small = f"<{least}: so few patients are not counted out. " if least is not None else ""
+    note = (
+        f"{small}Numeric rows: mean ± standard deviation. Shares of levels are of those in whom the value is known; "
+        "shares with the outcome and shares missing are of all records."
+    )
+    return Table(f"Patients by {voice.sites(1)}", ("", *sites), tuple(rows), note)
+
+
+def _part(voice: Voice, count: int | None, of: int | None) -> str:
+    share = percent(count, of)
+    return f"{voice.cell(count)} ({share})" if share else voice.cell(count)
+
+
+def _numeric(found: Sequence[Feature | None]) -> list[tuple[str, ...]]:
+    there = [one for one in found if one is not None]
+    spreads = [one.sd for one in there if one.sd]
+    digits = 1 if not spreads or max(spreads) >= 1 else 2
+    unit = next((one.unit for one in there if one.unit), "")
+    cells = (
+        NONE if one is None or one.mean is None else f"{decimal(one.mean, digits)} ± {decimal(one.sd, digits)}"
+        for one in found
+    )
+    return [(f"{there[0].name}{f', {unit}' if unit else ''}", *cells)]
+
+
+def _categorical(
+    voice: Voice, found: Sequence[Feature | None], sites: Sequence[SiteCohortFacts]
+) -> list[tuple[str, ...]]:
+    levels = list(dict.fromkeys(level for one in found if one is not None for level in one.levels))
+    name = next(one.name for one in found if one is not None)
+    rows: list[tuple[str, ...]] = [(f"{name}, n (%)", *("" for _ in found))]
+    for level in levels:
+        cells = []
+        for one, site in zip(found, sites, strict=True):
+            if one is None:
+                cells.append(NONE)
+                continue
+            cells.append(_part(voice, one.levels.get(level, 0), _known(one, site)))
+        rows.append((f"↳ {level}", *cells))
+    return rows
+
+
+def _known(one: Feature, site: SiteCohortFacts) -> int | None:
+    """Count whom the shares of a categorical feature are of; ``None`` where suppressed cells hide it."""
+    counts = [count for count in one.levels.values() if count is not None]
+    if len(counts) == len(one.levels):
+        return sum(counts)
+    if site.rows is None or one.missing is None or site.rows != site.patients:
+        return None  # Levels count patients, missing cells count rows.
+    return site.rows - one.missing
+
+
+def _missing(voice: Voice, one: Feature | None, site: SiteCohortFacts) -> str:
+    if one is None:
+        return NONE
+    return "" if one.missing == 0 else _part(voice, one.missing, site.rows)
+
+
+def _summary(voice: Voice) -> Table:
+    sites = list(voice.evidence.cohort.sites.values())
+    rows = [_spread(voice, label, [getattr(site, key) for site in sites]) for key, label in _COUNTS]
+    shares = [100 * site.positives / site.rows for site in sites if site.positives is not None and site.rows]
+    if shares:
+        low, middle, high = min(shares), statistics.median(shares), max(shares)
+        rows.append((f"{voice.positives}, % of records", *(f"{value:.0f}" for value in (low, middle, high)), ""))
+    names = dict.fromkeys((one.name, one.unit) for site in sites for one in site.features if one.kind == "numeric")
+    for name, unit in names:
+        means = [one.mean for site in sites for one in site.features if one.name == name and one.mean is not None]
+        if means:
+            values = (min(means), statistics.median(means), max(means))
+            rows.append(
+                (f"{name}{f', {unit}' if unit else ''}: site mean", *(decimal(value, 1) for value in values), "")
+            )
+    head = ("", "Smallest", "Median", "Largest", f"All {voice.sites()}")
+    least = voice.evidence.study.min_cell_count
+    note = "" if least is None else f"<{least}: so few patients are not counted out, nor added to the totals."
+    return Table(f"Patients: the spread over {len(sites)} {voice.sites()}", head, tuple(rows), note)
+
+
+def _spread(voice: Voice, label: str, counts: Sequence[int | None]) -> tuple[str, ...]:
+    known = sorted(count for count in counts if count is not None)
+    if not known:
+        return (label, *(voice.cell(None) for _ in range(4)))
+    least = voice.cell(None) if len(known) < len(counts) else whole(known[0])
+    total = whole(sum(known)) + ("" if len(known) == len(counts) else " or more")
+    return (label, least, whole(round(statistics.median(known))), whole(known[-1]), total)
+
+
+def _counts(voice: Voice) -> Table:
+    rows = tuple(
+        (name, *(voice.cell(getattr(site, key)) for key, _ in _COUNTS), _part(voice, site.positives, site.rows))
+        for name, site in voice.evidence.cohort.sites.items()
+    )
+    head = (voice.sites(1).capitalize(), *(label for _, label in _COUNTS), f"{voice.positives}, n (%)")
+    return Table(f"Counts by {voice.sites(1)}", head, rows)
+
+
+def _warnings(voice: Voice) -> tuple[tuple[str, str], ...]:
+    """Name features of which a site lacks half or more: (site, what)."""
+    found = []
+    for name, site in voice.evidence.cohort.sites.items():
+        gone = [
+            one.name
+            for one in site.features
+            if one.missing is not None and site.rows and one.missing >= _MOSTLY * site.rows
+        ]
+        if gone:
+            found.append((name, ", ".join(gone)))
+    return tuple(found)

@@ -1,0 +1,332 @@
+"""From ``metrics.json``, decoded, to `sealround.report.evidence`: everything is checked before a line is written.
+
+What the page could not show in full is refused: an unknown format, section, model, metric or protection state raises
+`UnsupportedError`; a missing, ill-typed or out-of-range value `VerificationError`; two parts that contradict each other
+`ConsistencyError`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, cast
+
+from sealround.errors import ConsistencyError, UnsupportedError
+from sealround.report.evidence import (
+    MODELS,
+    Bin,
+    CohortFacts,
+    Cost,
+    Estimate,
+    Evidence,
+    Exclusion,
+    Feature,
+    ModelResult,
+    Protection,
+    RiskGroup,
+    RoundFacts,
+    SiteCohortFacts,
+    SiteResult,
+    SiteRound,
+    StudyFacts,
+)
+from sealround.report.metrics import METRICS
+from sealround.report.nodes import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["FORMAT", "read_evidence"]
+
+FORMAT = "sealround-evidence/1"
+
+_SECTIONS = frozenset(
+    {
+        "format", "sealround", "study", "cohort", "rounds", "models",
+        "differences", "protection", "excluded", "cost", "environment",
+    }
+)  # fmt: skip
+_SITE_TERMS = ("site", "hospital", "region", "centre")
+
+
+def read_evidence(evidence: Mapping[str, object]) -> Evidence:
+    """Check and freeze one run's evidence.
+
+    Args:
+        evidence: ``metrics.json``, decoded.
+
+    Raises:
+        UnsupportedError: If its format, or something in it, is not known to this version.
+        VerificationError: If a value is missing, of the wrong type or out of range.
+        ConsistencyError: If two parts contradict each other.
+    """
+    root = Node(evidence)
+    found = root["format"].text()
+    if found != FORMAT:
+        hint = f"this sealround reads {FORMAT}; render with the version that wrote the run"
+        raise UnsupportedError("evidence: unknown format", hint=hint)
+    _only(root, _SECTIONS, "section")
+    read = Evidence(
+        sealround=root["sealround"].text(),
+        study=_study(root["study"]),
+        cohort=_cohort(root["cohort"]),
+        rounds=tuple(_round(entry) for entry in root["rounds"].items()),
+        models=_models(root["models"]),
+        differences={
+            name: _estimates(entry, low=-1.0)
+            for name, entry in _entries(root, "differences").items()
+            if entry.value is not None
+        },
+        protection=tuple(_protection(entry) for entry in root["protection"].items()),
+        excluded=tuple(
+            Exclusion(entry["site"].text(), entry.count_or_none("round"), entry["why"].text())
+            for entry in root["excluded"].items()
+        ),
+        cost=_cost(root["cost"]),
+        environment=_environment(root["environment"]),
+    )
+    _check(read)
+    return read
+
+
+def _only(node: Node, known: frozenset[str], what: str) -> None:
+    """Refuse an object with an entry the page would leave out in silence."""
+    for entry in node.fields().keys() - known:
+        raise UnsupportedError(
+            f"evidence: {node.path or 'the whole'}: unknown {what} {entry!a}",
+            hint="render with the version of sealround that wrote the run",
+        )
+
+
+def _entries(node: Node, key: str) -> dict[str, Node]:
+    found = node.get(key)
+    return {} if found is None else found.fields()
+
+
+def _check(read: Evidence) -> None:
+    known = read.cohort.sites.keys()
+    for name, model in read.models.items():
+        if not model.sites.keys() <= known:
+            raise ConsistencyError(f"evidence: model {name} has results of a site that the cohort does not list")
+    if any(not entry.sites.keys() <= known or not known >= set(entry.absent) for entry in read.rounds):
+        raise ConsistencyError("evidence: a round lists a site that the cohort does not list")
+    numbers = [entry.round for entry in read.rounds]
+    if numbers != sorted(set(numbers)):
+        raise ConsistencyError("evidence: rounds are not in order, or one is there twice")
+
+
+def _study(node: Node) -> StudyFacts:
+    primary = node["primary"].text()
+    if primary not in METRICS:
+        raise UnsupportedError("evidence: study.primary: unknown metric", hint=f"known: {', '.join(METRICS)}")
+    outcome = node.get("outcome")
+    return StudyFacts(
+        name=node["name"].text(),
+        question=node.text_or("question", ""),
+        digest=node["digest"].text(),
+        rounds=node["rounds"].count(),
+        seed=node["seed"].count(),
+        task=cast(Literal["binary", "survival"], node["task"].word("binary", "survival")),
+        primary=primary,
+        model=node["model"].text(),
+        parameters=node["parameters"].count(),
+        confidence=node.number_or_none("confidence", 0.0, 1.0),
+        min_cell_count=node.count_or_none("min_cell_count"),
+        outcome=None if outcome is None else outcome.text(),
+        time_unit=node.text_or("time_unit", ""),
+    )
+
+
+def _cohort(node: Node) -> CohortFacts:
+    attribution, partition, simulated, term = (
+        node.get(key) for key in ("attribution", "partition", "simulated", "site_term")
+    )
+    if simulated is not None and not isinstance(simulated.value, bool):
+        raise simulated.fault("true or false")
+    sites = {name: _site_cohort(entry) for name, entry in node["sites"].fields().items()}
+    if not sites:
+        raise node["sites"].fault("one site or more")
+    return CohortFacts(
+        source=node["source"].text(),
+        attribution=None if attribution is None else attribution.text(),
+        site_term="site" if term is None else term.word(*_SITE_TERMS),
+        partition=None if partition is None else partition.text(),
+        simulated=None if simulated is None else bool(simulated.value),
+        sites=sites,
+    )
+
+
+def _site_cohort(node: Node) -> SiteCohortFacts:
+    features = node.get("features")
+    rows = node.count_or_none("rows")
+    return SiteCohortFacts(
+        rows=rows,
+        patients=node.count_or_none("patients"),
+        train=node.count_or_none("train"),
+        validation=node.count_or_none("validation"),
+        test=node.count_or_none("test"),
+        positives=node.count_or_none("positives"),
+        features=() if features is None else tuple(_feature(entry, rows) for entry in features.items()),
+    )
+
+
+def _feature(node: Node, rows: int | None) -> Feature:
+    kind = node["kind"].word("numeric", "categorical")
+    missing = node.count_or_none("missing")
+    if missing is not None and rows is not None and missing > rows:
+        raise ConsistencyError(f"evidence: {node.path}: more cells are missing than the site has rows")
+    if kind == "numeric":
+        return Feature(
+            name=node["name"].text(),
+            kind="numeric",
+            unit=node.text_or("unit", ""),
+            missing=missing,
+            mean=node.number_or_none("mean"),
+            sd=node.number_or_none("sd", low=0.0),
+        )
+    levels = node["levels"]
+    return Feature(
+        name=node["name"].text(),
+        kind="categorical",
+        unit="",
+        missing=missing,
+        levels={level: levels.count_or_none(level) for level in levels.fields()},
+    )
+
+
+def _round(node: Node) -> RoundFacts:
+    absent = node.get("absent")
+    return RoundFacts(
+        round=node["round"].count(),
+        train_loss=node.number_or_none("train_loss"),
+        validation_loss=node.number_or_none("validation_loss"),
+        validation=node.number_or_none("validation"),
+        sites={name: _site_round(entry) for name, entry in _entries(node, "sites").items()},
+        absent=() if absent is None else tuple(entry.text() for entry in absent.items()),
+    )
+
+
+def _site_round(node: Node) -> SiteRound:
+    return SiteRound(
+        train_loss=node.number_or_none("train_loss"),
+        validation_loss=node.number_or_none("validation_loss"),
+        validation=node.number_or_none("validation"),
+    )
+
+
+def _models(node: Node) -> dict[str, ModelResult]:
+    _only(node, frozenset(MODELS), "model")
+    if node["federated"].value is None:
+        raise node["federated"].fault("the result of the model trained together")
+    found = ((name, node.get(name)) for name in MODELS)
+    return {name: _model(entry) for name, entry in found if entry is not None}
+
+
+def _model(node: Node) -> ModelResult:
+    recalibration = node.get("calibration")
+    pair = () if recalibration is None else tuple(entry.number() for entry in recalibration.items())
+    if recalibration is not None and len(pair) != 2:  # noqa: PLR2004 (slope and intercept)
+        raise recalibration.fault("slope and intercept")
+    return ModelResult(
+        sites={name: _site_result(entry) for name, entry in node["sites"].fields().items()},
+        mean=_estimates(node.get("mean")),
+        worst=_estimates(node.get("worst")),
+        gap=_estimates(node.get("gap"), low=-1.0),  # Its interval may reach over 0: a difference of two sites.
+        everyone=_estimates(node.get("all")),
+        released_round=node.count_or_none("released_round"),
+        threshold=node.number_or_none("threshold", 0.0, 1.0),
+        recalibration=(pair[0], pair[1]) if pair else None,
+    )
+
+
+def _estimates(node: Node | None, low: float = 0.0) -> dict[str, Estimate]:
+    """Read ``{metric: {value, low, high}}``; every metric lies within 0..1, a difference within -1..1."""
+    if node is None:
+        return {}
+    _only(node, frozenset(METRICS), "metric")
+    return {name: _estimate(entry, low) for name, entry in node.fields().items() if entry.value is not None}
+
+
+def _estimate(node: Node, low: float) -> Estimate:
+    site = node.get("site")
+    read = Estimate(
+        value=node.number_or_none("value", low, 1.0),
+        low=node.number_or_none("low", low, 1.0),
+        high=node.number_or_none("high", low, 1.0),
+        site=None if site is None else site.text(),
+    )
+    if read.low is not None and read.high is not None and read.low > read.high:
+        raise ConsistencyError(f"evidence: {node.path}: the interval ends before it begins")
+    return read
+
+
+def _site_result(node: Node) -> SiteResult:
+    calibration, groups = node.get("calibration"), node.get("risk_groups")
+    return SiteResult(
+        n=node.count_or_none("n"),
+        positives=node.count_or_none("positives"),
+        metrics=_estimates(node["metrics"]),
+        roc=_roc(node.get("roc")),
+        calibration=() if calibration is None else tuple(_bin(entry) for entry in calibration.items()),
+        threshold=node.number_or_none("threshold", 0.0, 1.0),
+        risk_groups=() if groups is None else tuple(_risk_group(entry) for entry in groups.items()),
+    )
+
+
+def _series(node: Node, low: float = 0.0, high: float = 1.0) -> tuple[float, ...]:
+    return tuple(entry.number(low, high) for entry in node.items())
+
+
+def _roc(node: Node | None) -> tuple[tuple[float, float], ...]:
+    if node is None or any(node[axis].value is None for axis in ("fpr", "tpr")):
+        return ()  # Undefined at a site whose test patients are all of one class.
+    across, up = _series(node["fpr"]), _series(node["tpr"])
+    if len(across) != len(up):
+        raise ConsistencyError(f"evidence: {node.path}: fpr and tpr differ in length")
+    return tuple(zip(across, up, strict=True))
+
+
+def _bin(node: Node) -> Bin:
+    return Bin(node["predicted"].number(0.0, 1.0), node["observed"].number(0.0, 1.0), node["count"].count())
+
+
+def _risk_group(node: Node) -> RiskGroup:
+    time, survival = _series(node["time"], high=float("inf")), _series(node["survival"])
+    if len(time) != len(survival):
+        raise ConsistencyError(f"evidence: {node.path}: time and survival differ in length")
+    return RiskGroup(node["group"].word("low", "middle", "high"), time, survival)
+
+
+def _protection(node: Node) -> Protection:
+    state = node["state"].text()
+    if state not in {"on", "off", "partial"}:
+        raise UnsupportedError(f"evidence: {node.path}.state: unknown state", hint="known: on, off, partial")
+    return Protection(
+        name=node["name"].text(),
+        state=cast(Literal["on", "off", "partial"], state),
+        reason=node.text_or("reason", ""),
+        meaning=node["meaning"].text(),
+    )
+
+
+def _cost(node: Node) -> Cost:
+    return Cost(
+        seconds=node.number_or_none("seconds", low=0.0),
+        training_seconds=node.number_or_none("training_seconds", low=0.0),
+        bytes_up=node.count_or_none("bytes_up"),
+        bytes_down=node.count_or_none("bytes_down"),
+        peak_rss_bytes=node.count_or_none("peak_rss_bytes"),
+        workers=node.count_or_none("workers"),
+        device=node.text_or("device", ""),
+    )
+
+
+def _environment(node: Node) -> dict[str, str]:
+    """Flatten to name and version; packages after the rest; null is a package that is not there."""
+    entries = {name: entry for name, entry in node.fields().items() if name != "packages"}
+    own = {name: _version(entry) for name, entry in entries.items() if entry.value is not None}
+    packages = {name: _version(entry) for name, entry in _entries(node, "packages").items() if entry.value is not None}
+    own.pop("sealround", None)  # Said once, by the evidence itself.
+    return own | {name: packages[name] for name in sorted(packages.keys() - own.keys())}
+
+
+def _version(node: Node) -> str:
+    return node.value if isinstance(node.value, str) else str(node.count())

@@ -1,0 +1,136 @@
+"""How one page speaks: its nouns, how many digits its numbers earn, and the shapes its sections are handed over in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sealround.report import typography
+from sealround.report.evidence import Estimate, Evidence
+from sealround.report.metrics import METRICS, Metric
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+__all__ = ["LABELS", "MANY_SITES", "Figure", "Panel", "Table", "Voice"]
+
+LABELS = {"federated": "Together", "alone": "Alone", "pooled": "Pooled"}
+"""What each model is called on the page."""
+
+MANY_SITES = 12
+"""Up to so many sites each has a row and a panel; beyond it the page shows their spread and the ends of it."""
+
+_NARROW = 0.02  # An interval narrower than this has earned a third digit.
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: the first cell of each row is its head; columns from ``numbers_from`` on are set as numbers."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    numbers_from: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One plot of a figure, with its text."""
+
+    title: str
+    svg: Markup
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure: what it shows, its panels, and the same numbers as tables."""
+
+    key: str
+    title: str
+    note: str
+    panels: tuple[Panel, ...]
+    tables: tuple[Table, ...]
+    shape: str = "wide"
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How one page speaks.
+
+    Attributes:
+        evidence: What it speaks about.
+    """
+
+    evidence: Evidence
+
+    @property
+    def primary(self) -> str:
+        """The study's leading metric, by its key."""
+        return self.evidence.study.primary
+
+    @property
+    def metric(self) -> Metric:
+        """The study's leading metric, in words."""
+        return METRICS[self.primary]
+
+    @property
+    def many(self) -> bool:
+        """Whether there are too many sites to show each."""
+        return len(self.evidence.cohort.sites) > MANY_SITES
+
+    @property
+    def digits(self) -> int:
+        """Digits of a metric: two, or three where the leading interval is narrow enough to carry them."""
+        found = self.evidence.federated.mean.get(self.primary, Estimate())
+        if found.low is None or found.high is None:
+            return 2
+        return 3 if found.high - found.low < _NARROW else 2
+
+    @property
+    def outcome(self) -> str:
+        """What is predicted, as it stands after "with": the study's own word, or "the condition"."""
+        return self.evidence.study.outcome or "the condition"
+
+    @property
+    def positives(self) -> str:
+        """What a table calls the patients with the outcome."""
+        known = self.evidence.study.outcome
+        if self.evidence.study.task == "survival":
+            return f"Events ({known})" if known else "Events"
+        return f"With {self.outcome}"
+
+    def sites(self, count: int = 2) -> str:
+        """Return the noun for so many sites."""
+        term = self.evidence.cohort.site_term
+        return term if count == 1 else f"{term}s"
+
+    def number(self, value: float | None) -> str:
+        """Write a metric."""
+        return typography.decimal(value, self.digits)
+
+    def estimate(self, found: Estimate | None) -> str:
+        """Write a metric with its interval."""
+        return typography.estimate(found, self.digits)
+
+    def interval(self, found: Estimate) -> str:
+        """Write an interval with its level: ``95 % CI 0.83-0.90``; empty for none."""
+        ends = typography.interval(found, self.digits)
+        return f"{self.evidence.confidence} {ends}" if ends else ""
+
+    def difference_digits(self, found: Estimate) -> int:
+        """Return the digits of a difference: the page's, and one more where an end of it would falsely read 0."""
+        ends = (end for end in (found.low, found.high) if end)
+        return self.digits + any(float(f"{end:.{self.digits}f}") == 0.0 for end in ends)
+
+    def difference(self, found: Estimate) -> str:
+        """Write a difference with its sign and interval, with a digit more where an end would round to a false 0."""
+        digits = self.difference_digits(found)
+        ends = typography.interval(found, digits)
+        value = typography.signed(found.value, digits)
+        return f"{value} ({ends})" if ends else value
+
+    def cell(self, count: int | None) -> str:
+        """Write a patient count that may be suppressed."""
+        return typography.cell(count, self.evidence.study.min_cell_count)
