@@ -1,0 +1,136 @@
+"""The test of one model at one site, as a tree of numbers that is fit to be sent: sums, shares and curves, no patients.
+
+Cells, bins and curve ends that describe fewer patients than the site's minimum are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sealround.federation import tally
+from sealround.federation.randomness import stream
+from sealround.learning.bootstrap import interval, resamples
+from sealround.learning.metrics import BINARY_METRICS, binary_metrics, calibration_bins, ones, predictions, roc_curve
+from sealround.learning.survival import c_index, comparable_pairs, risk_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sealround.clinical.cohort import Outcome
+    from sealround.federation.interfaces import EvaluateOrder
+    from sealround.vocabulary import Labels, PartyId, Rows
+    from sealround.wire import Value
+
+__all__ = ["Test", "evaluate_binary", "evaluate_survival", "risk_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Test:
+    """How to test, apart from the model.
+
+    Attributes:
+        site: Whose patients.
+        outcome: Of the test examples.
+        patient: Whom each is about, int64 ``(n,)``.
+        seed: The study's. Resamples depend on seed and site only: every model of a study meets the same ones, so that
+            differences between models are paired.
+        replicates: Bootstrap samples.
+        confidence: Of intervals.
+        min_cell_count: Smallest number of patients shown.
+    """
+
+    site: PartyId
+    outcome: Outcome
+    patient: Rows
+    seed: int
+    replicates: int
+    confidence: float
+    min_cell_count: int
+
+    def resamples(self) -> Iterable[np.ndarray]:
+        """Return this site's bootstrap weights, the same at every call."""
+        return resamples(self.patient, self.replicates, stream(self.seed, "bootstrap", self.site))
+
+
+def risk_of(logits: Labels, calibration: tuple[float, float] = (1.0, 0.0)) -> np.ndarray:
+    """Return predicted risks of (recalibrated) logits, float64 ``(n,)``."""
+    slope, intercept = calibration
+    with np.errstate(over="ignore"):  # exp(-x) = inf is a risk of 0
+        risk: np.ndarray = 1.0 / (1.0 + np.exp(-(slope * logits.astype(np.float64) + intercept)))
+    return risk
+
+
+def evaluate_binary(logits: Labels, loss: tuple[float, int], order: EvaluateOrder, test: Test) -> dict[str, Value]:
+    """Evaluate predicted logits of a binary outcome.
+
+    Args:
+        logits: Of the test examples, ``(n,)``.
+        loss: Sum and number, for the tally.
+        order: Threshold and recalibration.
+        test: Patients and what happened to them.
+
+    Returns:
+        ``n``, ``positives``, ``metrics`` (value, low, high), ``replicates`` (float64 ``(b,)``, NaN where undefined),
+        ``roc``, ``calibration``, ``histogram`` (a tally) and ``threshold``.
+    """
+    event = test.outcome.event
+    risk = risk_of(logits, order.calibration)
+    sample = predictions(risk, event)
+    slope, intercept = order.calibration
+    return {
+        "n": int(event.size),
+        "positives": int(event.sum()),
+        **_with_intervals(BINARY_METRICS, test, lambda weights: binary_metrics(sample, order.threshold, weights)),
+        "roc": _listed(roc_curve(sample)),
+        "calibration": [dict(bin_) for bin_ in calibration_bins(sample, test.min_cell_count)],
+        "histogram": tally.binary_tally((0.0, 0), loss, slope * logits + intercept, event),
+        "threshold": float(order.threshold),
+    }
+
+
+def evaluate_survival(scores: Labels, loss: tuple[float, int], order: EvaluateOrder, test: Test) -> dict[str, Value]:
+    """Evaluate predicted log hazard ratios.
+
+    Args:
+        scores: Of the test examples, ``(n,)``.
+        loss: Sum and number, for the tally.
+        order: Its threshold is passed on.
+        test: Patients and what happened to them.
+
+    Returns:
+        As `evaluate_binary`, with ``c_index`` the only metric and ``risk_groups`` in place of ``roc`` and
+        ``calibration``.
+    """
+    time, event = test.outcome.time, test.outcome.event
+    assert time is not None  # noqa: S101  (for the type checker: a survival cohort has times)
+    scores = scores.astype(np.float64)
+    return {
+        "n": int(event.size),
+        "positives": int(event.sum()),
+        **_with_intervals(("c_index",), test, lambda weights: {"c_index": c_index(time, event, scores, weights)}),
+        "risk_groups": [dict(group) for group in risk_groups(time, event, scores, test.min_cell_count)],
+        "histogram": tally.survival_tally((0.0, 0), loss, comparable_pairs(time, event, scores)),
+        "threshold": float(order.threshold),
+    }
+
+
+def _with_intervals(
+    names: tuple[str, ...], test: Test, measure: Callable[[np.ndarray], dict[str, np.ndarray]]
+) -> dict[str, Value]:
+    number = int(test.outcome.event.size)
+    if not number:
+        undefined = np.full(test.replicates, np.nan)
+        values, replicates = dict.fromkeys(names, undefined[:1]), dict.fromkeys(names, undefined)
+    else:
+        values = measure(ones(number))
+        chunks = [measure(weights) for weights in test.resamples()]
+        replicates = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
+    metrics = {name: interval(float(values[name][0]), replicates[name], test.confidence) for name in names}
+    return {"metrics": {name: dict(entry) for name, entry in metrics.items()}, "replicates": dict(replicates)}
+
+
+def _listed(curve: dict[str, list[float]] | None) -> Value:
+    return None if curve is None else {name: list(points) for name, points in curve.items()}
