@@ -7,13 +7,14 @@ import os
 import platform
 import resource
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sealround import __version__
-from sealround.clinical import attribution, cohort_card, describe_source
-from sealround.learning import describe_model, device_name
-from sealround.learning.summary import difference, summarise
+from sealround.clinical import BUILTIN, cohort_card
+from sealround.learning import describe_model, device_name, difference, summarise
 from sealround.study import study_digest
+from sealround.study.sections import BuiltinSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from sealround.engines.simulation import Trainings
     from sealround.study import Study
     from sealround.vocabulary import PartyId
+    from sealround.wire import Value
+
+    Evaluations = Mapping[PartyId, Mapping[str, Value]]
 
 __all__ = ["FORMAT", "environment", "gather"]
 
@@ -33,7 +37,7 @@ _PACKAGES = ("numpy", "polars", "pydantic", "safetensors", "scikit-learn", "torc
 
 def environment() -> dict[str, Any]:
     """Return versions and machine: what the same bytes depend on besides study and data."""
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
             packages[name] = importlib.metadata.version(name)
@@ -79,14 +83,13 @@ def gather(study: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Train
             "seed": study.study.seed,
             "task": study.task,
             "primary": study.primary_metric,
-            "model": describe_model(study),
+            "model": describe_model(study, released.inputs, released.statistics),
             "parameters": int(released.vector.size),
             "confidence": confidence,
             "min_cell_count": study.standardisation.min_cell_count,
         },
         "cohort": {
-            "source": describe_source(study),
-            "attribution": attribution(study),
+            **_source(study),
             "sites": {
                 site: cohort_card(cohort, study, study.standardisation.min_cell_count)
                 for site, cohort in cohorts.items()
@@ -121,14 +124,22 @@ def gather(study: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Train
     }
 
 
-def _models(study: Study, trainings: Trainings) -> dict[str, tuple[Mapping[str, Any], dict[str, Any]]]:
+def _source(study: Study) -> dict[str, str | None]:
+    source = study.cohort.source
+    if isinstance(source, BuiltinSource):
+        known = BUILTIN[source.name]
+        return {"source": known.title, "attribution": f"{known.attribution} Licence: {known.licence}."}
+    return {"source": f"{source.kind}: {Path(source.path).name}", "attribution": None}
+
+
+def _models(study: Study, trainings: Trainings) -> dict[str, tuple[Evaluations, dict[str, Value]]]:
     """Return for each model its raw evaluations by site, and their summary."""
-    evaluations: dict[str, dict[str, Any]] = {"federated": dict(trainings.federated.evaluations or {})}
+    evaluations: dict[str, Evaluations] = {"federated": trainings.federated.evaluations or {}}
     alone = {site: job.evaluations[site] for site, job in trainings.alone.items() if job.evaluations is not None}
     if alone:
         evaluations["alone"] = alone
     if trainings.pooled is not None and trainings.pooled.evaluations is not None:
-        evaluations["pooled"] = dict(trainings.pooled.evaluations)
+        evaluations["pooled"] = trainings.pooled.evaluations
     whole = {"federated": trainings.federated, "pooled": trainings.pooled}
     result = {}
     for name, by_site in evaluations.items():

@@ -67,7 +67,7 @@ class Job:
     may_fail: bool = False
     coordinator: Coordinator = field(init=False)
     snapshots: dict[PartyId, bytes] = field(init=False, default_factory=dict)
-    evaluations: Mapping[PartyId, Value] | None = field(init=False, default=None)
+    evaluations: Mapping[PartyId, Mapping[str, Value]] | None = field(init=False, default=None)
     failure: str | None = field(init=False, default=None)
     _saved_at: float = field(init=False, default=0.0)
     _round_began: float = field(init=False, default=0.0)
@@ -120,7 +120,7 @@ class Job:
             self.failure = error.message
             return ()
         if self.coordinator.stage is Stage.DONE:
-            self.evaluations = {party: dict(result) for party, result in self.coordinator.evaluations.items()}
+            self.evaluations = self.coordinator.evaluations
             self._save()
         elif self.coordinator.round != before:
             self._conclude_round()

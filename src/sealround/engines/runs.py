@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sealround.clinical import Places, load_cohorts
 from sealround.engines.evidence import environment, gather
+from sealround.engines.model_file import model_file
 from sealround.engines.simulation import Simulation
 from sealround.errors import ConsistencyError
-from sealround.learning import featurise, model_file
 from sealround.report import render
 from sealround.storage import RunFolder
 from sealround.study import load_study, study_digest
@@ -123,12 +125,10 @@ def _finish(
 ) -> Mapping[str, Any]:
     folder.lock()
     try:
-        encoded = featurise(study, cohorts)
-        simulation = Simulation(study, encoded, folder, workers)
-        trainings = simulation.run(observe)
+        trainings = Simulation(study, cohorts, folder, workers).run(observe)
         evidence = gather(study, cohorts, trainings, time.monotonic() - began)
         released = trainings.federated.coordinator.released
-        folder.write("model.safetensors", model_file(study, simulation.inputs, released))
+        folder.write("model.safetensors", model_file(study, released))
         folder.write_json("metrics.json", evidence)
         folder.write_csv("rounds.csv", *_round_table(evidence))
         # Last: whoever finds a report finds everything it is made from.
@@ -162,5 +162,5 @@ def fingerprint(cohorts: Mapping[PartyId, SiteCohort]) -> str:
         for array in (cohort.array, outcome.event, outcome.time, cohort.patient, cohort.split):
             if array is not None:
                 whole.update(f"{array.dtype.str}{array.shape}".encode())
-                whole.update(memoryview(array.reshape(-1).view("u1")))
+                whole.update(np.ascontiguousarray(array).data)
     return whole.hexdigest()

@@ -12,7 +12,7 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sealround.clinical import pool_cohorts
+from sealround.clinical.pooling import pool_cohorts
 from sealround.engines.in_process import Job, drive
 from sealround.engines.pools import Inline, Setup, Workers, spread
 from sealround.errors import UsageError
@@ -126,7 +126,7 @@ class Simulation:
             return len(began) == 2  # noqa: PLR2004  (the first round also warms up)
 
         self._drive([federated], 0, observe, until=second_conclusion)
-        if federated.done:
+        if len(began) < 2:  # noqa: PLR2004  (it came to its end)
             return 0
         a_round = began[1] - began[0]
         trainings = 1 + len(self._study.evaluation.compare)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sealround import wire
 from sealround.errors import ConsistencyError, MalformedMessageError, UsageError
+from sealround.federation.interfaces import InputShape
 from sealround.federation.optimizers import Average
 from sealround.federation.records import Exclusion, RoundRecord, TrainedModel
 from sealround.federation.statistics import Layout, Statistics
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from sealround.federation.interfaces import InputShape
     from sealround.vocabulary import Tally, Update
 
 __all__ = ["Learned", "Validated"]
@@ -125,6 +125,7 @@ class Learned:
                     self.released,
                     lambda model: [
                         model.vector,
+                        [model.inputs.kind, list(model.inputs.shape)],
                         model.statistics.to_wire(),
                         model.round,
                         model.threshold,
@@ -168,7 +169,9 @@ class Learned:
             best=_read(tree["best"], lambda best: Validated(*best)),
             released=_read(
                 tree["released"],
-                lambda model: TrainedModel(model[0], _statistics(model[1]), RoundId(model[2]), model[3], model[4]),
+                lambda model: TrainedModel(
+                    model[0], InputShape(*model[1]), _statistics(model[2]), RoundId(model[3]), model[4], model[5]
+                ),
             ),
             history=tuple(RoundRecord(**record) for record in tree["history"]),
             excluded=tuple(Exclusion(PartyId(site), RoundId(round_), why) for site, round_, why in tree["excluded"]),

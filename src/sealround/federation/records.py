@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from sealround.federation import tally as tallies
 
 if TYPE_CHECKING:
+    from sealround.federation.interfaces import InputShape
     from sealround.federation.statistics import Statistics
     from sealround.vocabulary import PartyId, RoundId, Tally, Update
     from sealround.wire import Value
@@ -103,6 +104,7 @@ class TrainedModel:
 
     Attributes:
         vector: Parameters, float32 ``(d,)``.
+        inputs: What one example looks like.
         statistics: How inputs are encoded.
         round: Which round it is from.
         threshold: Decision threshold on the recalibrated risk.
@@ -110,6 +112,7 @@ class TrainedModel:
     """
 
     vector: Update
+    inputs: InputShape
     statistics: Statistics
     round: RoundId
     threshold: float

@@ -301,8 +301,8 @@ def _accept_trained(training: Training, answers: Answers, party: PartyId, reply:
     if (reply.control is None) != (training.learned.control is None):
         raise ProtocolViolationError("sent a control variate where none belongs, or none where one does", party=party)
     _check_numbers(party, reply.tally, tallies.size(training.plan.study.task))
-    if not 0.0 < reply.weight < np.inf:
-        raise ProtocolViolationError("sent a weight that is not a positive number", party=party)
+    if not 0.0 <= reply.weight < np.inf:
+        raise ProtocolViolationError("sent a weight that is negative or not finite", party=party)
     if not all(np.isfinite(vector).all() for vector in (reply.update, reply.control) if vector is not None):
         training.diverged(party, "sent an update that is not finite", "lower the learning rate, or look at its data")
         answers.leave_out(party)
@@ -316,6 +316,8 @@ def _accept_trained(training: Training, answers: Answers, party: PartyId, reply:
 
 def _conclude_train(training: Training, answers: Answers) -> Stage:
     learned, options = training.learned, training.plan.study.training
+    if not answers.updates.weight:
+        raise CohortError("no site of this round has training data", hint="raise `training.participation`")
     _record_validation(training, answers)
     record = RoundRecord(
         RoundId(learned.round + 1), bytes_down=answers.bytes_down, bytes_up=answers.bytes_up, absent=answers.absent
@@ -360,6 +362,7 @@ def _conclude_validate(training: Training, answers: Answers) -> Stage:
     calibration = plan.calibration(chosen.tally)
     learned.released = TrainedModel(
         vector=chosen.model,
+        inputs=learned.known_inputs,
         statistics=learned.known_statistics,
         round=chosen.round,
         threshold=plan.threshold(chosen.tally, calibration),

@@ -47,7 +47,7 @@ class Checkpoint:
     round: int
     coordinator: bytes
     sites: Mapping[PartyId, bytes] = field(default_factory=dict)
-    evaluations: Mapping[PartyId, wire.Value] | None = None
+    evaluations: Mapping[PartyId, Mapping[str, wire.Value]] | None = None
 
 
 class Journal:
@@ -148,8 +148,8 @@ class Journal:
             ) from error
 
 
-def _by_name(evaluations: Mapping[PartyId, wire.Value] | None) -> wire.Value:
-    return None if evaluations is None else {str(party): result for party, result in evaluations.items()}
+def _by_name(evaluations: Mapping[PartyId, Mapping[str, wire.Value]] | None) -> wire.Value:
+    return None if evaluations is None else {str(party): dict(result) for party, result in evaluations.items()}
 
 
 def _read(path: Path) -> Checkpoint | None:

@@ -182,13 +182,13 @@ def _tampered(
     "change",
     [
         lambda m: replace(m, update=m.update[:-1]),
-        lambda m: replace(m, weight=0.0),
+        lambda m: replace(m, weight=-0.5),
         lambda m: replace(m, weight=-1.0),
         lambda m: replace(m, tally=m.tally[:-1]),
         lambda m: replace(m, tally=m.tally * np.nan),
         lambda m: replace(m, control=m.update),
     ],
-    ids=["short", "no weight", "negative weight", "short tally", "tally not a number", "uninvited control"],
+    ids=["short", "negative fraction", "negative weight", "short tally", "tally not a number", "uninvited control"],
 )
 def test_a_wrong_update_is_refused_and_its_sender_named(change: Callable[[Trained], Trained]) -> None:
     machine, deliver = _tampered(change)

@@ -1,0 +1,46 @@
+"""``model.safetensors``: named tensors, and a description of how to use them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import safetensors.numpy
+
+from sealround import __version__
+from sealround.learning import model_card_description, model_tensors
+from sealround.study import study_digest
+
+if TYPE_CHECKING:
+    from sealround.federation import TrainedModel
+    from sealround.study import Study
+
+__all__ = ["model_file"]
+
+
+def model_file(study: Study, released: TrainedModel) -> bytes:
+    """Return the released model as a safetensors file.
+
+    The metadata hold the model's description (how to rebuild it), the statistics that inputs are encoded with, the
+    decision threshold and recalibration, and the digest of the study. The same model gives the same bytes.
+    """
+    tensors = model_tensors(study, released.inputs, released.statistics, released.vector)
+    statistics = released.statistics
+    encoding = {
+        "numeric": list(statistics.layout.numeric),
+        "mean": statistics.mean.tolist(),
+        "scale": statistics.scale.tolist(),
+        "categories": [[name, list(levels)] for name, levels in statistics.layout.categories],
+    }
+    metadata = {
+        **model_card_description(study, released.inputs, released.statistics),
+        "sealround": __version__,
+        "study": study.study.name,
+        "study_digest": study_digest(study).hex(),
+        "round": str(released.round),
+        "threshold": repr(released.threshold),
+        "calibration": json.dumps(released.calibration),
+        "encoding": json.dumps(encoding),
+        "intended_use": "research; not for clinical use",
+    }
+    return safetensors.numpy.save(tensors, metadata=dict(sorted(metadata.items())))
