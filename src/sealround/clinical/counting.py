@@ -1,9 +1,9 @@
 """Counting patients rather than rows, and keeping cells that describe too few of them.
 
 A count of fewer patients than the minimum is sent as 0. Where a cell and its complement make up a whole that is sent
-too (outcome present or absent, value present or missing), a complement that small is also sent as 0: the cell is sent as
-the whole. Differences between other cells, such as the levels of one feature, are not protected from somebody who knows
-how many patients have the feature.
+too (outcome present or absent, value present or missing), a complement that small is also sent as 0: the cell is sent
+as the whole. Differences between other cells, such as the levels of one feature, are not protected from somebody who
+knows how many patients have the feature.
 """
 
 from __future__ import annotations
