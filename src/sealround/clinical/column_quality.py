@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sealround.clinical.cohort import SiteCohort
-    from sealround.clinical.findings import Severity
+    from sealround.clinical.findings import Severity, Unit
     from sealround.clinical.roles import Roles
     from sealround.vocabulary import Labels
 
@@ -67,14 +67,14 @@ def column_findings(
     if column.distinct == 1 and cohort.rows - column.missing >= _FEW_ROWS:
         yield from _constant(cohort, roles, column, elsewhere)
     if column.kind == "numeric":
-        yield from _numbers(cohort, column)
+        yield from _numbers(cohort, roles, column)
     else:
         yield from _rare_levels(cohort, column, minimum)
 
 
 def _absence(cohort: SiteCohort, column: ColumnQuality) -> Iterator[Finding]:
     if column.missing == cohort.rows:
-        how = "holds the code for missing in every row" if column.coded == cohort.rows else "has no value in any row"
+        how = "the code for missing in every row" if column.coded == cohort.rows else "no value in any row"
         yield _finding(
             cohort,
             column,
@@ -86,7 +86,7 @@ def _absence(cohort: SiteCohort, column: ColumnQuality) -> Iterator[Finding]:
         )
     elif column.missing > _MOSTLY * cohort.rows:
         advice = "what is imputed outweighs what is known; consider leaving the column out of the study"
-        yield _finding(cohort, column, "note", "mostly-missing", column.missing, "is missing in most rows", advice)
+        yield _finding(cohort, column, "note", "mostly-missing", column.missing, "missing in most rows", advice)
 
 
 def _constant(
@@ -101,12 +101,12 @@ def _constant(
             "warning",
             "constant-code",
             count,
-            f"is {value:g} in every row, a usual code for missing",
+            f"{value:g} in every row, a usual code for missing",
             f"if it is one, say so in `cohort.columns.{column.name}.missing`: as it is, the model takes it for a value",
         )
     else:
         advice = "nothing can be learned from it at this site; check that it was exported as it should be"
-        yield _finding(cohort, column, "note", "constant-column", count, "has the same value in every row", advice)
+        yield _finding(cohort, column, "note", "constant-column", count, "the same value in every row", advice)
 
 
 def _present(cells: pl.Series) -> Labels:
@@ -124,20 +124,23 @@ def _is_measured(roles: Roles, name: str, elsewhere: Sequence[SiteCohort]) -> bo
     return bool(feature.unit) or feature.range is not None or distinct >= _SCALE_VALUES
 
 
-def _numbers(cohort: SiteCohort, column: ColumnQuality) -> Iterator[Finding]:
+def _numbers(cohort: SiteCohort, roles: Roles, column: ColumnQuality) -> Iterator[Finding]:
+    plausible = roles.numeric[column.name].range
     for code, count in codes_standing_out(_present(cohort.table[column.name])):
+        if plausible is not None and plausible[0] <= code <= plausible[1]:
+            continue
         yield _finding(
             cohort,
             column,
             "warning",
             "suspicious-code",
             count,
-            f"is {code}, which stands apart from all other values",
+            f"{code}, which stands apart from all other values",
             f"if {code} means missing, say so in `cohort.columns.{column.name}.missing`",
         )
     if column.out_of_range:
         advice = "correct the cells at the source, or widen `range` in the study"
-        message = "is outside the plausible range"
+        message = "outside the plausible range"
         yield _finding(cohort, column, "warning", "out-of-range", column.out_of_range, message, advice)
 
 
@@ -152,7 +155,7 @@ def _rare_levels(cohort: SiteCohort, column: ColumnQuality, minimum: int) -> Ite
             "note",
             "rare-levels",
             int(patients[rare].sum()),
-            "has levels of fewer patients than a count may describe",
+            "levels of fewer patients than a count may describe",
             "their counts are not sent; levels that no site sends are encoded as missing",
         )
 
@@ -160,4 +163,5 @@ def _rare_levels(cohort: SiteCohort, column: ColumnQuality, minimum: int) -> Ite
 def _finding(
     cohort: SiteCohort, column: ColumnQuality, severity: Severity, code: str, count: int, message: str, advice: str
 ) -> Finding:
-    return Finding(severity, code, str(cohort.site), column.name, count, message, advice)
+    unit: Unit = "patients" if code == "rare-levels" else "rows"
+    return Finding(severity, code, str(cohort.site), column.name, count, unit, message, advice)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ColumnQuality", "Finding", "QualityReport", "Severity", "SiteQuality"]
+__all__ = ["ColumnQuality", "Finding", "QualityReport", "Severity", "SiteQuality", "Unit"]
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 """`error`: results would be wrong. `warning`: look at it. `note`: good to know."""
+
+Unit: TypeAlias = Literal["rows", "patients", "records", "groups"]
+"""Of what a finding counts; a group is two or more equal records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class Finding:
         code: Stable name of the kind of finding.
         site: Where, or ``None`` between sites.
         column: Which column, or ``None`` for whole records.
-        count: How many rows, patients or records, as ``message`` says.
+        count: How many.
+        unit: How many of what.
         message: What.
         advice: What to do.
         rows: Some of the rows, counted from 1 after the source's header.
@@ -34,6 +38,7 @@ class Finding:
     site: str | None
     column: str | None
     count: int
+    unit: Unit
     message: str
     advice: str
     rows: tuple[int, ...] = ()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sealround.clinical.cohort import SiteCohort
     from sealround.clinical.cohorts import Assembly
     from sealround.clinical.duplicates import Copies
-    from sealround.clinical.findings import ColumnQuality, Severity
+    from sealround.clinical.findings import ColumnQuality, Severity, Unit
     from sealround.study.sections import Study
     from sealround.vocabulary import PartyId, Rows
 
@@ -109,30 +109,31 @@ def _size_findings(cohort: SiteCohort) -> Iterator[Finding]:
     patients = int(np.unique(cohort.patient).size)
     if patients < _FEW_PATIENTS:
         advice = "its figures will vary widely by chance; read them with their confidence intervals"
-        yield Finding("note", "tiny-site", site, None, patients, "patients are few for a site of its own", advice)
+        message = "few patients for a site of its own"
+        yield Finding("note", "tiny-site", site, None, patients, "patients", message, advice)
     for split in SplitName:
         rows = cohort.where(split)
         part = split.name.lower()
         if not rows.size and split is SplitName.TRAIN:
             advice = "the site cannot take part; change the split"
-            yield Finding("error", "no-training-rows", site, None, 0, "no row is for training", advice)
+            yield Finding("error", "no-training-rows", site, None, 0, "rows", "no row is for training", advice)
         elif not rows.size and split is SplitName.TEST:
             advice = "the site gets no figures of its own; change the split"
-            yield Finding("warning", "no-test-rows", site, None, 0, "no row is for the test", advice)
+            yield Finding("warning", "no-test-rows", site, None, 0, "rows", "no row is for the test", advice)
         elif rows.size and np.unique(cohort.outcome.event[rows] > 0).size == 1:
-            message = f"{part} rows all have the same outcome"
+            message = f"all {part} rows have the same outcome"
             advice = "discrimination cannot be measured there; a site this one-sided may also pull the model"
-            yield Finding("warning", "one-outcome", site, None, rows.size, message, advice)
+            yield Finding("warning", "one-outcome", site, None, rows.size, "rows", message, advice)
 
 
 def _split_findings(cohort: SiteCohort, source_rows: Rows) -> Iterator[Finding]:
     crossing = crossing_patients(cohort.patient, cohort.split)
     if crossing.size:
         advice = "split by patient; where ids start anew in each split, set `per_split = true` on their column"
-        message = "patients have rows in more than one split"
+        message = "rows of one patient are in more than one split"
         rows = _name(source_rows[np.isin(cohort.patient, crossing)])
         site = str(cohort.site)
-        yield Finding("error", "patients-across-splits", site, None, crossing.size, message, advice, rows)
+        yield Finding("error", "patients-across-splits", site, None, crossing.size, "patients", message, advice, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,53 +144,41 @@ class _CopyRule:
     counts: Literal["extra", "leaked", "contradictory", "two_patients"]
     rows: Literal["rows", "leaked_rows", "contradictory_rows", "two_patient_rows"]
     severity: Severity
+    unit: Unit
     message: str
     advice: str
 
 
 _TABLE_RULES = (
     _CopyRule(
-        "duplicates",
-        "extra",
-        "rows",
-        "warning",
-        "rows are equal to another in every cell",
+        *("duplicates", "extra", "rows", "warning", "rows"),
+        "equal to another row in every cell",
         "if a patient was entered twice, remove one",
     ),
     _CopyRule(
-        "duplicates-across-splits",
-        "leaked",
-        "leaked_rows",
-        "warning",
-        "groups of equal rows have members inside and outside the test",
+        *("duplicates-across-splits", "leaked", "leaked_rows", "warning", "groups"),
+        "equal rows are inside and outside the test",
         "if a patient was entered twice, the test is not independent: remove one",
     ),
 )
 _ARRAY_RULES = (
-    _CopyRule("duplicates", "extra", "rows", "warning", "records are exact copies of another", "remove the copies"),
     _CopyRule(
-        "duplicates-across-splits",
-        "leaked",
-        "leaked_rows",
-        "error",
-        "groups of exact copies have members inside and outside the test",
+        *("duplicates", "extra", "rows", "warning", "records"), "exact copies of another record", "remove the copies"
+    ),
+    _CopyRule(
+        *("duplicates-across-splits", "leaked", "leaked_rows", "error", "groups"),
+        "exact copies are inside and outside the test",
         "the test is not independent: keep copies in one split, or remove them",
     ),
     _CopyRule(
-        "conflicting-labels",
-        "contradictory",
-        "contradictory_rows",
-        "error",
-        "groups of exact copies have members with opposite outcomes",
+        *("conflicting-labels", "contradictory", "contradictory_rows", "error", "groups"),
+        "exact copies have opposite outcomes",
         "at least one label is wrong: have them graded again, or remove them",
     ),
 )
 _PATIENT_RULE = _CopyRule(
-    "one-record-two-patients",
-    "two_patients",
-    "two_patient_rows",
-    "warning",
-    "groups of exact copies are filed under different patients",
+    *("one-record-two-patients", "two_patients", "two_patient_rows", "warning", "groups"),
+    "exact copies are filed under different patients",
     "find out whose they are; a split by patient does not keep them together",
 )
 
@@ -203,7 +192,8 @@ def _copy_findings(cohort: SiteCohort, copies: Copies | None, source_rows: Rows,
         count: int = getattr(copies, rule.counts)
         if count:
             rows = _name(source_rows[getattr(copies, rule.rows)])
-            yield Finding(rule.severity, rule.code, str(cohort.site), None, count, rule.message, rule.advice, rows)
+            site = str(cohort.site)
+            yield Finding(rule.severity, rule.code, site, None, count, rule.unit, rule.message, rule.advice, rows)
 
 
 def _copies_between(digest: Mapping[PartyId, Rows], cohorts: Sequence[SiteCohort]) -> Iterator[Finding]:
@@ -215,12 +205,13 @@ def _copies_between(digest: Mapping[PartyId, Rows], cohorts: Sequence[SiteCohort
     extra = together.extra - sum(copies.extra for copies in alone)
     leaked = together.leaked - sum(copies.leaked for copies in alone)
     if extra > 0:
+        message = "copies of a record at another site"
         advice = "the same patient may be at both; simulated sites divide what one hospital had twice"
-        yield Finding("note", "duplicates-between-sites", None, None, extra, "records are copies of another's", advice)
+        yield Finding("note", "duplicates-between-sites", None, None, extra, "records", message, advice)
     if leaked > 0:
-        message = "groups of exact copies are for the test at one site and not at another"
+        message = "exact copies are for the test at one site and not at another"
         advice = "the test is not quite independent of what other sites train on; remove the copies"
-        yield Finding("warning", "duplicates-across-splits", None, None, leaked, message, advice)
+        yield Finding("warning", "duplicates-across-splits", None, None, leaked, "groups", message, advice)
 
 
 def _name(rows: Rows) -> tuple[int, ...]:
