@@ -111,10 +111,10 @@ def _outcome(cohort: Cohort, roles: Roles, table: pl.DataFrame) -> Outcome:
         raise TypeError  # `check_roles` has refused it.
     name = roles.time[0]
     time, bad = finite_numbers(table[name])
-    bad = np.union1d(bad, np.flatnonzero(~(time > 0)))
+    bad = np.union1d(bad, np.flatnonzero(~(time >= 0)))
     if bad.size:
         raise CohortError(
-            f"column {name!r}: {name_rows(bad)} hold no time above 0",
+            f"column {name!r}: {name_rows(bad)} hold no time from 0 up",
             hint="mend or remove these rows: a patient without a time to event cannot be used",
         )
     return Outcome(_event(*roles.event, table, cohort), time.astype(np.float32))

@@ -113,7 +113,7 @@ def initialised(network: Network, seed: int, *, linear: bool) -> Network:
     """Give a network its first values on the CPU, the same for the same seed.
 
     Hidden weights: normal with variance 2 / fan-in (He et al. 2015, section 2.2), biases 0. Output: uniform within
-    1 / sqrt(width). Linear models start at 0: their loss is convex, and 0 is the fair first guess.
+    1 / sqrt(width), or 0 for linear models: their loss is convex, and 0 is the fair first guess.
 
     Args:
         network: From `build_model`.
@@ -141,6 +141,19 @@ def initialised(network: Network, seed: int, *, linear: bool) -> Network:
     return network
 
 
+def as_torch_starts(layer: nn.Linear, seed: int) -> None:
+    """Give a linear layer the values that ``torch.manual_seed(seed); torch.nn.Linear(...)`` has.
+
+    Published protocols that state a seed start there, and a short training ends close to where it starts.
+    """
+    layer.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    bound = 1.0 / math.sqrt(layer.in_features)
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+
+
 def encoded_shape(study: Study, inputs: InputShape, statistics: Statistics) -> tuple[int, ...]:
     """Return the shape of one example after encoding."""
     if inputs.kind == "image":
@@ -165,7 +178,10 @@ def initial_model(study: Study) -> ModelFactory:
 
     def make(inputs: InputShape, statistics: Statistics) -> Update:
         network = _network(study, inputs, statistics)
-        initialised(network, study.study.seed, linear=is_linear(study.model))
+        if isinstance(study.model, Logistic) and study.model.init == "uniform":
+            as_torch_starts(network.head, study.study.seed)
+        else:
+            initialised(network, study.study.seed, linear=is_linear(study.model))
         vector: Update = torch.cat([p.detach().reshape(-1) for p in network.parameters()]).numpy()
         return vector
 

@@ -370,6 +370,9 @@ class Logistic(Section):
     """Logistic regression."""
 
     kind: Literal["logistic"]
+    init: Literal["zeros", "uniform"] = Field(
+        default="zeros", description="`uniform`: within 1 / sqrt(features), where torch starts with this seed."
+    )
 
 
 class Mlp(Section):
@@ -381,10 +384,14 @@ class Mlp(Section):
 
 
 class Cnn(Section):
-    """Small convolutional network: conv 3x3, GroupNorm, ReLU, pool by 2, for each width; mean pool; linear head."""
+    """Small convolutional network: blocks of conv 3x3, GroupNorm, ReLU, a pool by 2 between; mean pool; linear head."""
 
     kind: Literal["cnn"]
-    channels: tuple[Count, ...] = Field(default=(16, 32, 64), description="Width of each block.")
+    channels: tuple[Count, ...] = Field(default=(16, 32, 64), min_length=1, description="Width of each block.")
+    stem: Literal["pooled", "strided"] = Field(
+        default="pooled",
+        description="`strided`: the first block is a conv 5x5 with stride 2 and no pool after it, at a quarter the cost.",
+    )
     dropout: Part = Field(default=0.0, description="Before the head.")
 
 
@@ -506,9 +513,11 @@ ServerOptimizer: TypeAlias = Annotated[FedAvg | FedAdam | FedYogi, Field(discrim
 
 
 class Augmentation(Section):
-    """Random changes of training images."""
+    """Random changes of training images; what they uncover is filled with the nearest edge."""
 
     shift: Annotated[int, Field(ge=0, le=64)] = Field(default=0, description="Up to so many pixels each way.")
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(default=0.0, description="Up to so many degrees.")
+    scale: Part = Field(default=0.0, description="Larger or smaller by up to this share.")
     flip: bool = Field(default=False, description="Mirror left and right.")
     brightness: Fraction = Field(default=0.0, description="Up to this share of the standard deviation.")
     contrast: Fraction = Field(default=0.0, description="Scale by 1 +- up to this share.")
