@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from typing import TYPE_CHECKING
 
 import safetensors.numpy
@@ -43,4 +44,16 @@ def model_file(study: Study, released: TrainedModel) -> bytes:
         "encoding": json.dumps(encoding),
         "intended_use": "research; not for clinical use",
     }
-    return safetensors.numpy.save(tensors, metadata=dict(sorted(metadata.items())))
+    return _with_sorted_header(safetensors.numpy.save(tensors, metadata=metadata))
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """Return a safetensors file with its header in canonical order; the library writes it in a random one.
+
+    The format: a uint64 length, that much JSON padded with blanks to a multiple of 8, then the tensors, whose offsets
+    count from there.
+    """
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + data[8 + length :]
