@@ -1,8 +1,8 @@
 """What training minimises, with its derivative by the network's output in closed form.
 
 Both losses see a batch as outputs and targets, and return the derivative of the batch's *mean* loss by each output: the
-chain rule goes on from there, by one matrix product for a linear model and by autograd for a network. A mean is over
-examples, or over events for survival.
+chain rule goes on from there, by one matrix product for a linear model and by autograd for a network. Means are over
+examples.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Loss(Protocol):
         ...
 
     def total(self, outputs: Sequence[torch.Tensor], targets: Sequence[Targets]) -> tuple[float, int]:
-        """Return the sum of the loss over batches, and how many addends that mean has."""
+        """Return the sum of the loss over batches, and the number of examples."""
         ...
 
 
@@ -107,9 +107,11 @@ class BinaryLoss:
 
 @dataclass(frozen=True, slots=True)
 class CoxLoss:
-    """Negative log partial likelihood with Breslow's treatment of ties (Cox 1975; Breslow 1974), per event.
+    """Negative log partial likelihood with Breslow's treatment of ties (Cox 1975; Breslow 1974), per example.
 
-    The risk set of an event is every example of the batch whose time is as late or later. O(n log n).
+    The risk set of an event is every example of the batch whose time is as late or later. O(n log n). Per example and
+    not per event, so that full batches and updates weighted by examples minimise the partial likelihood stratified by
+    site: the sum over sites of each one's own.
     """
 
     def derivative(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
@@ -120,17 +122,16 @@ class CoxLoss:
         # events are at j's time or earlier: from the first of j's group on. Every exponent is at most log(events).
         share = torch.where(event > 0, -log_risk, -torch.inf)
         log_share = torch.logcumsumexp(share.flip(0), 0).flip(0)[torch.searchsorted(rank, rank)]
-        slope = torch.exp(score + log_share).sub_(event).div_(event.sum().clamp(min=1.0))
+        slope = torch.exp(score + log_share).sub_(event).div_(event.numel())
         return torch.empty_like(slope).scatter_(0, order, slope)
 
     def total(self, outputs: Sequence[torch.Tensor], targets: Sequence[Targets]) -> tuple[float, int]:
-        """Return the sum over events, each batch a risk set of its own, and the number of events."""
-        loss = events = 0.0
+        """Return the sum over events, each batch a risk set of its own, and the number of examples."""
+        loss = 0.0
         for output, batch in zip(outputs, targets, strict=True):
             order, _, log_risk = self._risk_sets(output, batch)
             loss += float((batch.event[order] * (log_risk - output[order])).sum())
-            events += float(batch.event.sum())
-        return loss, int(events)
+        return loss, sum(len(batch) for batch in targets)
 
     @staticmethod
     def _risk_sets(outputs: torch.Tensor, targets: Targets) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

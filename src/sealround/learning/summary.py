@@ -20,7 +20,7 @@ from sealround.learning.metrics import binary_metrics, predictions
 from sealround.vocabulary import PartyId
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sealround.vocabulary import Tally
     from sealround.wire import Value
@@ -114,7 +114,17 @@ def _replicates(evaluation: Mapping[str, Value], metric: str) -> np.ndarray:
 def _mean(values: np.ndarray, replicates: list[np.ndarray], confidence: float) -> Interval:
     if not replicates:
         return interval(None, np.zeros(0), confidence)
-    return interval(float(values.mean()), np.mean(replicates, axis=0), confidence)
+    return interval(float(values.mean()), _over_sites(replicates, np.ones(len(replicates))), confidence)
+
+
+def _over_sites(replicates: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mean of each replicate over the sites where it is defined, float64 ``(b,)``."""
+    # A small site may have a class missing in a resample: the mean there is over the others.
+    stacked = np.stack(replicates)
+    weight = np.where(np.isfinite(stacked), weights[:, None], 0.0)
+    total, whole = np.nansum(stacked * weight, axis=0), weight.sum(axis=0)
+    mean: np.ndarray = np.divide(total, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return mean
 
 
 def _worst(
@@ -176,7 +186,7 @@ def _weighted(
     if not defined:
         return None, np.full_like(_replicates(evaluations[0], metric), np.nan)
     values, replicates, kept = zip(*defined, strict=True)
-    return float(np.average(values, weights=kept)), np.average(replicates, axis=0, weights=kept)
+    return float(np.average(values, weights=kept)), _over_sites(replicates, np.array(kept))
 
 
 def _from_histograms(total: Tally, number: int) -> dict[str, tuple[float | None, np.ndarray]]:

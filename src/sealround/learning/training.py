@@ -74,7 +74,7 @@ class Fit:
 
     Attributes:
         loss: Sum of the training loss over all steps, each before its step.
-        count: How many addends that sum has.
+        count: How many examples went in, each as often as it was used.
         steps: Steps taken.
     """
 

@@ -28,12 +28,20 @@ _VGG_GRID = 7
 
 
 def cnn(model: Cnn, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
-    """Stack convolution 3x3, GroupNorm, ReLU and a pool by 2 for each width; then the mean over the image."""
+    """Blocks of convolution 3x3, GroupNorm and ReLU with a pool by 2 between them; then the mean over the image.
+
+    With a strided stem the first block is a convolution 5x5 that halves the image itself.
+    """
     channels, height, width = shape
-    _at_least(2 ** len(model.channels), height, width, "cnn")
+    strided = model.stem == "strided"
+    _at_least(2 ** max(len(model.channels) - 1, int(strided)), height, width, "cnn")
     layers: list[nn.Module] = []
-    for out in model.channels:
-        layers += [*_convolution(channels, out), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+    for block, out in enumerate(model.channels):
+        if block > int(strided):
+            layers.append(nn.MaxPool2d(2))
+        first = strided and block == 0
+        layers += _convolution(channels, out, size=5, stride=2) if first else _convolution(channels, out)
+        layers.append(nn.ReLU(inplace=True))
         channels = out
     return nn.Sequential(*layers, _MeanPool(), Dropout(model.dropout)), channels
 
