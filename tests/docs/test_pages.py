@@ -31,6 +31,13 @@ def test_examples_exist(page: Path) -> None:
     assert {name for name in named if not (ROOT / name).is_file()} == set()
 
 
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
+def test_links_of_the_front_pages_resolve(page: Path) -> None:
+    """Within the documentation Sphinx checks them."""
+    targets = re.findall(r"\]\((?!https?://)([^)#\s]+)", _text(page))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
 def _studies() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
