@@ -41,6 +41,8 @@ def _page(package: Path) -> str:
             lines.append(f"## `{_dotted(path)}`\n")
         # A package re-exports; its names are documented where they are defined, under their one full name.
         members = "" if is_package else "\n   :members:"
+        if ">>> " in path.read_text(encoding="utf-8"):  # an example may use the names of its module
+            lines.append(f"```{{eval-rst}}\n.. testsetup::\n\n   from {_dotted(path)} import *\n```\n")
         lines.append(f"```{{eval-rst}}\n.. automodule:: {_dotted(path)}{members}\n```\n")
     return "\n".join(lines)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["resume", "run"]
 
 
-class _WorkerCount(click.ParamType):
+class _WorkerCount(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on, which we do not require
     """``auto`` or a number."""
 
     name = "auto|N"
