@@ -143,5 +143,5 @@ def _check_vectors(array: np.ndarray, name: str) -> np.ndarray:
     vectors = array.astype(np.float32)
     endless = np.flatnonzero(np.isinf(vectors).any(axis=1))
     if endless.size:
-        raise CohortError(f"{name}: {name_rows(endless)} hold an infinite number", hint="NaN stands for missing")
+        raise CohortError(f"{name}, {name_rows(endless)}: an infinite number", hint="NaN stands for missing")
     return vectors

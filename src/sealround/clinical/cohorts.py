@@ -162,7 +162,7 @@ def _natural_sites(cells: pl.Series) -> Labels:
     rows = np.flatnonzero(bad.to_numpy())
     if rows.size:
         raise CohortError(
-            f"column {cells.name!r}: {name_rows(rows)} name no site",
+            f"column {cells.name!r}, {name_rows(rows)}: no site named",
             hint=f"fill in or remove these rows; a site's name has up to {_LONGEST_SITE_NAME} characters "
             f"and is not {COORDINATOR!r}",
         )

@@ -59,7 +59,7 @@ def read_images(source: ImageFolderSource, path: Path, table: pl.DataFrame) -> n
         images, broken = _decode_all(files, names, source)
     if broken:
         raise CohortError(
-            f"{source.table}: the files of {name_rows(broken)} are no images that can be read",
+            f"{source.table}, {name_rows(broken)}: no image that can be read",
             hint="8-bit grey or colour JPEG and PNG files can; convert 16-bit images first",
         )
     return images
@@ -145,23 +145,23 @@ def _find(cells: Sequence[str | None], present: Sequence[str], source: ImageFold
     tails = Counter(PurePosixPath(name).name for name in whole)
     by_tail = {PurePosixPath(name).name: name for name in whole}
     found: list[str] = []
-    bad: dict[str, list[int]] = {"lead out of the folder": [], "name no file": [], "name several files": []}
+    bad: dict[str, list[int]] = {"leads out of the folder": [], "no such file": [], "several such files": []}
     for row, cell in enumerate(cells):
         name = cell or ""
         if _leads_out(name):
-            bad["lead out of the folder"].append(row)
+            bad["leads out of the folder"].append(row)
         elif name in whole:
             found.append(name)
         elif tails[name] > 1:
-            bad["name several files"].append(row)
+            bad["several such files"].append(row)
         elif name in by_tail:
             found.append(by_tail[name])
         else:
-            bad["name no file"].append(row)
+            bad["no such file"].append(row)
     for fault, rows in bad.items():
         if rows:
             raise CohortError(
-                f"{source.table}: {name_rows(rows)} of column {source.file_column!r} {fault} in {source.path}",
+                f"{source.table}, column {source.file_column!r}, {name_rows(rows)}: {fault} ({source.path})",
                 hint="write each file as its path below the folder or archive, with forward slashes",
             )
     return found

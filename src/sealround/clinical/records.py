@@ -86,7 +86,7 @@ def _check_numbers(roles: Roles, columns: Mapping[str, pl.Series]) -> None:
         bad = finite_numbers(columns[name])[1]
         if bad.size:
             raise CohortError(
-                f"column {name!r}: {name_rows(bad)} hold no number",
+                f"column {name!r}, {name_rows(bad)}: no number",
                 hint=f"mend them, or list the code for a missing value in `cohort.columns.{name}.missing`",
             )
 
@@ -99,7 +99,7 @@ def _check_levels(roles: Roles, columns: Mapping[str, pl.Series]) -> None:
         bad = np.flatnonzero((~levels_of(columns[name]).is_in(declared)).fill_null(value=False).to_numpy())
         if bad.size:
             raise CohortError(
-                f"column {name!r}: {name_rows(bad)} hold none of the {len(declared)} declared levels",
+                f"column {name!r}, {name_rows(bad)}: none of the {len(declared)} declared levels",
                 hint=f"mend them, or add what is missing to `cohort.columns.{name}.levels` or `.missing`",
             )
 
@@ -114,7 +114,7 @@ def _outcome(cohort: Cohort, roles: Roles, table: pl.DataFrame) -> Outcome:
     bad = np.union1d(bad, np.flatnonzero(~(time >= 0)))
     if bad.size:
         raise CohortError(
-            f"column {name!r}: {name_rows(bad)} hold no time from 0 up",
+            f"column {name!r}, {name_rows(bad)}: no time of 0 or more",
             hint="mend or remove these rows: a patient without a time to event cannot be used",
         )
     return Outcome(_event(*roles.event, table, cohort), time.astype(np.float32))
@@ -141,7 +141,7 @@ def _refuse_unknown(name: str, unknown: pl.Series) -> None:
     rows = np.flatnonzero(unknown.to_numpy())
     if rows.size:
         raise CohortError(
-            f"column {name!r}: {name_rows(rows)} hold no known outcome",
+            f"column {name!r}, {name_rows(rows)}: no known outcome",
             hint=f"remove these rows, or extend `cohort.columns.{name}.positive` or `.negative`",
         )
 
@@ -153,7 +153,7 @@ def _patients(roles: Roles, table: pl.DataFrame) -> Rows:
     nameless = np.flatnonzero(table[name].is_null().to_numpy())
     if nameless.size:
         raise CohortError(
-            f"column {name!r}: {name_rows(nameless)} name no patient",
+            f"column {name!r}, {name_rows(nameless)}: no patient named",
             hint="fill in the patient id: without it a patient could end up in training and test at once",
         )
     return np.unique(levels_of(table[name]).to_numpy(), return_inverse=True)[1].astype(np.int64)

@@ -94,7 +94,7 @@ def read_split(rule: ColumnSplit, cells: pl.Series) -> Labels:
     unknown = np.flatnonzero(split < 0)
     if unknown.size:
         raise CohortError(
-            f"column {rule.column!r}: {name_rows(unknown)} belong to no split",
+            f"column {rule.column!r}, {name_rows(unknown)}: no known split",
             hint="say in `cohort.split` which values mean train, validation and test",
         )
     return split

@@ -135,7 +135,7 @@ def _parse(reader: Iterator[list[str]], name: str, header: tuple[str, ...] | Non
             batch = []
     if ragged:
         raise CohortError(
-            f"{name}: {name_rows(ragged)} do not have the header's {len(columns)} cells",
+            f"{name}, {name_rows(ragged)}: not as many cells as there are columns ({len(columns)})",
             hint="mend these rows; check the delimiter and quotes",
         )
     if row < 0:
