@@ -41,6 +41,7 @@ _TOML_IN_PLAIN_WORDS = (
     ("Duplicate inline table key", "the same key is given twice"),
     ("Expected newline or end of document", "something is left over after the value; one key = value to a line"),
     ("Illegal character '\\n'", 'a closing quote " is missing in this line'),
+    ('Expected "\'"', "a closing quote ' is missing in this line"),
     ("Unterminated string", 'a closing quote " is missing'),
     ("Expected ']' at the end of a table", "a closing ] is missing after the section's name"),
     ("Unclosed array", "a closing ] or a comma is missing in the list"),
@@ -187,8 +188,9 @@ def _syntax_problem(text: str, error: str) -> Problem:
     if match is None:
         return Problem("", plain)
     lines = text.split("\n")
-    if match["line"] is None:
-        return Problem("", plain, line=max(len(text.rstrip().split("\n")), 1))
+    if match["line"] is None:  # The end of the file is where it was noticed; an odd quote is where it began.
+        odd = [number for number, line in enumerate(lines, start=1) if line.partition("#")[0].count("'") % 2]
+        return Problem("", plain, line=odd[0] if odd else max(len(text.rstrip().split("\n")), 1))
     line, column = int(match["line"]), int(match["column"])
     while line > 1 and not lines[line - 1].strip():  # the parser stops after the line it stumbled over
         line, column = line - 1, len(lines[line - 2].rstrip())

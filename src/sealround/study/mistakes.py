@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sealround.study.grammar import Grammar, Node, describe, inline_toml, words_at
 from sealround.study.words import nearest
@@ -41,13 +41,8 @@ def explain(error: ErrorDetails, grammar: Grammar, recovery: Recovery) -> None:
             _missing(path, node, grammar, recovery)
         case "extra_forbidden":
             _unknown_key(path, error["loc"], grammar, recovery)
-        case "union_tag_not_found":
-            tag = node["discriminator"]["propertyName"]
-            _missing((*path, tag), node, grammar, recovery)
-        case "union_tag_invalid":
-            tag = node["discriminator"]["propertyName"]
-            words = list(node["discriminator"]["mapping"])
-            _unknown_word((*path, tag), error["input"].get(tag), words, recovery)
+        case "union_tag_not_found" | "union_tag_invalid":
+            _unknown_tag(path, node, error["input"], grammar, recovery)
         case "value_error":
             recovery.report(path, str(error["ctx"]["error"]), mark="key")
             recovery.invent(path, grammar.example(node))
@@ -62,11 +57,6 @@ def _missing(path: KeyPath, node: Node, grammar: Grammar, recovery: Recovery) ->
     name, value = str(path[-1]), grammar.example(node)
     if recovery.dropped(path):
         recovery.invent(path, value)
-        return
-    if "discriminator" in node and node["discriminator"]["propertyName"] == name:
-        words = list(node["discriminator"]["mapping"])
-        recovery.report(path, f"missing; expected one of {', '.join(words)}")
-        recovery.invent(path, words[0])
         return
     if len(path) == 1 and "properties" in node:
         for part in node.get("required", []):
@@ -124,20 +114,34 @@ def _goes_with(name: str, table: KeyPath, loc: KeyPath, grammar: Grammar) -> tup
     return message, None if meant == name else meant
 
 
-def _unknown_word(path: KeyPath, found: object, words: list[str], recovery: Recovery) -> None:
+def _unknown_tag(path: KeyPath, node: Node, table: dict[str, Any], grammar: Grammar, recovery: Recovery) -> None:
+    """Report a missing or unknown kind; without a near word, nothing in its table means anything."""
+    tag, words = node["discriminator"]["propertyName"], list(node["discriminator"]["mapping"])
+    place = (*path, tag)
+    if tag in table:
+        if (meant := _unknown_word(place, table[tag], words, recovery)) is not None:
+            recovery.mend(place, meant)
+            return
+    elif not recovery.dropped(place):
+        recovery.report(place, f"missing; expected one of {', '.join(words)}")
+    recovery.invent(path, grammar.example(node))
+
+
+def _unknown_word(path: KeyPath, found: object, words: list[str], recovery: Recovery) -> str | None:
     meant = nearest(found, words) if isinstance(found, str) else None
     shown = "unknown word" if isinstance(found, str) else f"found {_shown(found)}"
     recovery.report(path, f"{shown}; expected one of {', '.join(words)}", meant)
-    if meant is not None:
-        recovery.mend(path, meant)
-    else:
-        recovery.invent(path, words[0])
+    return meant
 
 
 def _wrong_value(path: KeyPath, node: Node, found: object, grammar: Grammar, recovery: Recovery) -> None:
     words = words_at(node)
     if words and isinstance(found, str):
-        _unknown_word(path, found, words, recovery)
+        meant = _unknown_word(path, found, words, recovery)
+        if meant is not None:
+            recovery.mend(path, meant)
+        else:
+            recovery.invent(path, words[0])
         return
     expected, hint, suggestion = describe(node), "", None
     if isinstance(found, str) and node.get("type") in {"integer", "number", "boolean"}:

@@ -1,0 +1,338 @@
+"""What has to fit between sections: each check with a study that breaks it, and one that just does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sealround.study import parse_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sealround.errors import Problem
+
+    Problems = Callable[[dict[str, str]], tuple[Problem, ...]]
+    Changed = Callable[[dict[str, str]], str]
+
+SOURCE = '{ kind = "csv", path = "cohort.csv" }'
+SITES = 'sites = { kind = "column" }'
+AGE = 'age = { role = "feature", kind = "numeric" }'
+DISEASE = 'disease = { role = "label", positive = [1] }'
+HOSPITAL = 'hospital = { role = "site" }'
+MODEL = 'kind = "logistic"'
+BUILTIN = '{ kind = "builtin", name = "heart-disease" }'
+IMAGES = '{ kind = "image-folder", path = "x.zip", table = "x.csv", size = 64 }'
+IMAGE_STUDY = {SOURCE: IMAGES, AGE: "", MODEL: 'kind = "cnn"'}
+SURVIVAL = {DISEASE: 'time = { role = "time" }\nevent = { role = "event" }', MODEL: 'kind = "cox"'}
+
+
+def split(text: str) -> dict[str, str]:
+    return {SITES: f"{SITES}\nsplit = {text}"}
+
+
+def evaluation(text: str) -> dict[str, str]:
+    return {"bootstrap = 200": text}
+
+
+def training(text: str) -> dict[str, str]:
+    return {"local_epochs = 1": f"local_epochs = 1\n{text}"}
+
+
+@pytest.mark.parametrize(
+    ("edit", "path", "phrase"),
+    [
+        pytest.param(
+            {DISEASE: f'{DISEASE}\nz = {{ role = "label", positive = [1] }}'},
+            "cohort.columns.z.role",
+            'only one column can be the label, and "disease" is',
+            id="two labels",
+        ),
+        pytest.param(
+            {HOSPITAL: f'{HOSPITAL}\nward = {{ role = "site" }}'},
+            "cohort.columns.ward.role",
+            "only one column can be the site",
+            id="two sites",
+        ),
+        pytest.param({DISEASE: ""}, "cohort.columns", 'needs a column with role "label"', id="no label"),
+        pytest.param(
+            {DISEASE: 'disease = { role = "event" }', MODEL: 'kind = "cox"'},
+            "cohort.columns",
+            'needs a column with role "time"',
+            id="no time",
+        ),
+        pytest.param(
+            SURVIVAL | {AGE: f"{AGE}\n{DISEASE}"},
+            "cohort.columns.disease.role",
+            'has no use for role "label"',
+            id="label for cox",
+        ),
+        pytest.param(
+            {AGE: f'{AGE}\ndays = {{ role = "time" }}'},
+            "cohort.columns.days.role",
+            'model kind "cox"',
+            id="time for logistic",
+        ),
+        pytest.param({AGE: ""}, "cohort.columns", 'needs a column with role "feature"', id="no feature"),
+        pytest.param(
+            {SOURCE: IMAGES, MODEL: 'kind = "cnn"'},
+            "cohort.columns.age.role",
+            'say role = "sensitive"',
+            id="feature beside images",
+        ),
+        pytest.param(
+            {SOURCE: '{ kind = "csv", path = "c.csv", header = ["agee", "disease", "hospital"] }'},
+            "cohort.columns.age",
+            'no column "age"',
+            id="not in header",
+        ),
+        pytest.param(
+            {SOURCE: '{ kind = "csv", path = "c.csv", header = ["age", "disease", "hospital", "age"] }'},
+            "cohort.source.header",
+            'names the column "age" twice',
+            id="header twice",
+        ),
+        pytest.param(
+            {SOURCE: '{ kind = "csv", path = "c.csv", header = ["age", "disease", "hospital"] }'}
+            | split('{ kind = "column", column = "part" }'),
+            "cohort.split.column",
+            'no column "part"',
+            id="split not in header",
+        ),
+        pytest.param(
+            {"positive = [1]": "positive = [1], negative = [0, 1]"},
+            "cohort.columns.disease.negative",
+            "in both positive and negative",
+            id="both classes",
+        ),
+        pytest.param(
+            {"positive = [1]": 'positive = ["?"]'},
+            "cohort.columns.disease.positive",
+            "means missing",
+            id="positive is missing",
+        ),
+        pytest.param(
+            {'kind = "numeric"': 'kind = "numeric", range = [5, 5]'},
+            "cohort.columns.age.range",
+            "low less than high",
+            id="empty range",
+        ),
+        pytest.param(
+            {'kind = "numeric"': 'kind = "categorical", levels = ["a", "b", "a"]'},
+            "cohort.columns.age.levels",
+            'names the level "a" twice',
+            id="level twice",
+        ),
+        pytest.param(
+            {'kind = "numeric"': 'kind = "categorical", levels = ["a", "b", "9"], missing = [9]'},
+            "cohort.columns.age.levels",
+            '"9" means missing',
+            id="level is missing",
+        ),
+        pytest.param(
+            {'kind = "numeric"': 'kind = "categorical", levels = ["a"]'},
+            "cohort.columns.age.levels",
+            "two levels or more",
+            id="one level",
+        ),
+        pytest.param({HOSPITAL: ""}, "cohort.sites.kind", 'need a column with role "site"', id="no site column"),
+        pytest.param(
+            {SITES: 'sites = { kind = "iid", number = 4 }'} | training("participation = 0.2"),
+            "training.participation",
+            "0.2 of 4 sites is less than one site; expected at least 0.25",
+            id="no site in a round",
+        ),
+        pytest.param(
+            split('{ kind = "random", validation = 0.5, test = 0.5 }'),
+            "cohort.split.test",
+            "sum less than 1",
+            id="nobody left",
+        ),
+        pytest.param(split('{ kind = "random", test = 0 }'), "cohort.split.test", "nothing to report", id="no test"),
+        pytest.param(
+            split('{ kind = "column", column = "part", train = [] }'),
+            "cohort.split.train",
+            "values that mean train",
+            id="no train value",
+        ),
+        pytest.param(
+            split('{ kind = "column", column = "part", validation = ["test"] }'),
+            "cohort.split.test",
+            '"test" is in both validation and test',
+            id="split twice",
+        ),
+        pytest.param(
+            split('{ kind = "column", column = "age" }'),
+            "cohort.columns.age.role",
+            "can play no other role",
+            id="split is a feature",
+        ),
+        pytest.param(split('{ kind = "flamby-heart" }'), "cohort.split.kind", "heart-disease", id="FLamby elsewhere"),
+        pytest.param(
+            {
+                SOURCE: BUILTIN,
+                AGE: "",
+                DISEASE: "",
+                HOSPITAL: "",
+                SITES: 'sites = { kind = "iid", number = 3 }\nsplit = { kind = "flamby-heart" }',
+            },
+            "cohort.split.kind",
+            "made per hospital",
+            id="FLamby without its hospitals",
+        ),
+        pytest.param(
+            {AGE: f'{AGE}\nid = {{ role = "patient", per_split = true }}'},
+            "cohort.columns.id.per_split",
+            'split kind "column"',
+            id="ids per split",
+        ),
+        pytest.param(
+            split('{ kind = "random", validation = 0 }') | evaluation('selection = "best-validation"'),
+            "evaluation.selection",
+            "give cohort.split.validation a share",
+            id="selection without validation",
+        ),
+        pytest.param(
+            split('{ kind = "column", column = "part", validation = [] }')
+            | evaluation('threshold = { kind = "youden" }'),
+            "evaluation.threshold.kind",
+            "give cohort.split.carve_validation a share",
+            id="threshold without validation",
+        ),
+        pytest.param(
+            split('{ kind = "random", validation = 0 }') | evaluation('recalibration = "platt"'),
+            "evaluation.recalibration",
+            "needs validation data",
+            id="recalibration without validation",
+        ),
+        pytest.param(
+            {MODEL: 'kind = "resnet"'},
+            "model.kind",
+            'takes images, and a source of kind "csv" is a table',
+            id="images wanted",
+        ),
+        pytest.param(
+            IMAGE_STUDY | {MODEL: MODEL + " "},
+            "model.kind",
+            'takes features, and a source of kind "image-folder"',
+            id="features wanted",
+        ),
+        pytest.param(
+            IMAGE_STUDY | {SOURCE: IMAGES.replace("64", "16"), MODEL: 'kind = "vgg16"'},
+            "cohort.source.size",
+            "at least 32",
+            id="small for vgg",
+        ),
+        pytest.param(
+            IMAGE_STUDY | {SOURCE: IMAGES.replace("64", "8"), MODEL: 'kind = "cnn"\nchannels = [4, 4, 4, 4]'},
+            "cohort.source.size",
+            "at least 16",
+            id="small for cnn",
+        ),
+        pytest.param(
+            training("augmentation = { flip = true }"),
+            "training.augmentation",
+            "takes none; leave it out",
+            id="augmented table",
+        ),
+        pytest.param(evaluation('primary = "c_index"'), "evaluation.primary", "time to event", id="c-index of classes"),
+        pytest.param(
+            SURVIVAL | evaluation('primary = "auroc"'), "evaluation.primary", "two classes", id="auroc of survival"
+        ),
+        pytest.param(
+            SURVIVAL | evaluation('threshold = { kind = "youden" }'),
+            "evaluation.threshold",
+            "is for two classes",
+            id="threshold of survival",
+        ),
+        pytest.param(
+            SURVIVAL | evaluation('recalibration = "platt"'),
+            "evaluation.recalibration",
+            "two classes",
+            id="platt of survival",
+        ),
+        pytest.param(
+            SURVIVAL | training('class_balance = "weighted"'),
+            "training.class_balance",
+            "two classes",
+            id="balance of survival",
+        ),
+        pytest.param(
+            SURVIVAL | training("label_smoothing = 0.1"),
+            "training.label_smoothing",
+            "two classes",
+            id="smoothing of survival",
+        ),
+        pytest.param(
+            SURVIVAL | training('personalisation = { kind = "local-intercept" }'),
+            "training.personalisation.kind",
+            "two classes",
+            id="intercept of survival",
+        ),
+        pytest.param(evaluation('compare = ["alone", "alone"]'), "evaluation.compare", "twice", id="baseline twice"),
+        pytest.param(
+            {SOURCE: '{ kind = "builtin", name = "breast-cancer" }', AGE: "", DISEASE: "", HOSPITAL: ""},
+            "cohort.sites.kind",
+            'need a column with role "site"',
+            id="breast cancer has no sites",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told_where_to_mend_it(
+    problems: Problems, edit: dict[str, str], path: str, phrase: str
+) -> None:
+    (problem,) = problems(edit)
+    assert problem.path == path
+    assert phrase in problem.message
+    assert problem.line is not None
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(SURVIVAL, id="survival"),
+        pytest.param(IMAGE_STUDY, id="images"),
+        pytest.param(IMAGE_STUDY | training("augmentation = { flip = true }"), id="augmented images"),
+        pytest.param(
+            {SOURCE: BUILTIN, AGE: "", DISEASE: "", HOSPITAL: "", SITES: SITES + '\nsplit = { kind = "flamby-heart" }'},
+            id="FLamby",
+        ),
+        pytest.param(
+            {SITES: 'sites = { kind = "iid", number = 4 }'} | training("participation = 0.25"), id="one site a round"
+        ),
+        pytest.param(split('{ kind = "random", validation = 0.5, test = 0.4 }'), id="somebody left"),
+        pytest.param(split('{ kind = "random", validation = 0 }'), id="no validation needed"),
+        pytest.param(
+            split('{ kind = "column", column = "part", validation = [], carve_validation = 0.1 }')
+            | evaluation('selection = "best-validation"'),
+            id="carved validation",
+        ),
+        pytest.param(
+            split('{ kind = "column", column = "age" }')
+            | {
+                '"feature", kind = "numeric"': '"ignore"',
+                HOSPITAL: HOSPITAL + '\nbmi = { role = "feature", kind = "numeric" }',
+            },
+            id="split column ignored",
+        ),
+        pytest.param(
+            {SOURCE: '{ kind = "npz", path = "x.npz", array = "features", table = "x.csv" }', AGE: ""}, id="vectors"
+        ),
+        pytest.param({SOURCE: BUILTIN, AGE: "", DISEASE: "", HOSPITAL: ""}, id="built-in roles"),
+    ],
+)
+def test_what_fits_is_left_alone(changed: Changed, edit: dict[str, str]) -> None:
+    assert parse_study(changed(edit), "study.toml").study.name == "small"
+
+
+def test_no_check_rests_on_what_was_wrong_already(problems: Problems) -> None:
+    found = problems({DISEASE: 'disease = { role = "zebra" }', MODEL: 'kind = "resnet"'})
+    assert [problem.path for problem in found] == ["cohort.columns.disease.role", "model.kind"]
+
+
+def test_a_mended_word_is_good_enough_to_check_with(problems: Problems) -> None:
+    found = problems({MODEL: 'kind = "resnt"'})
+    assert [problem.path for problem in found] == ["model.kind", "model.kind"]
+    assert found[0].suggestion == "resnet"
+    assert "takes images" in found[1].message

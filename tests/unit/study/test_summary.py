@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sealround.study import parse_study
+from sealround.study.summary import (
+    describe_model,
+    describe_sites,
+    describe_source,
+    describe_split,
+    describe_training,
+    protection_states,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Changed = Callable[[dict[str, str]], str]
+
+SOURCE = '{ kind = "csv", path = "cohort.csv" }'
+NO_COLUMNS = {
+    'age = { role = "feature", kind = "numeric" }': "",
+    'disease = { role = "label", positive = [1] }': 'disease = { role = "label", positive = [1] }',
+}
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ({}, "logistic regression"),
+        ({'kind = "logistic"': 'kind = "mlp"\nhidden = [8, 4]'}, "perceptron (8-4)"),
+        (
+            {
+                'disease = { role = "label", positive = [1] }': 't = { role = "time" }\ne = { role = "event" }',
+                'kind = "logistic"': 'kind = "cox"',
+            },
+            "Cox proportional hazards, linear",
+        ),
+    ],
+)
+def test_model(changed: Changed, edits: dict[str, str], words: str) -> None:
+    assert describe_model(parse_study(changed(edits), "study.toml").model) == words
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ('kind = "cnn"\nchannels = [8, 16]', "convolutional network (8-16)"),
+        ('kind = "resnet"\ndepth = 10', "ResNet-10 (width 64)"),
+        ('kind = "vgg16"', "VGG-16 (width 64)"),
+        ('kind = "frozen-backbone"\nbackbone = "efficientnet-lite0"', "frozen efficientnet-lite0 with a linear head"),
+        (
+            'kind = "frozen-backbone"\nbackbone = "efficientnet-lite0"\nhidden = [9]',
+            "frozen efficientnet-lite0 with a head (9)",
+        ),
+    ],
+)
+def test_image_model(changed: Changed, model: str, words: str) -> None:
+    edits = {**NO_COLUMNS, SOURCE: '{ kind = "medmnist", path = "x.npz" }', 'kind = "logistic"': model}
+    study = parse_study(changed(edits), "study.toml")
+    assert describe_model(study.model) == words
+    assert describe_source(study.cohort) == "MedMNIST archive x.npz"
+
+
+@pytest.mark.parametrize(
+    ("sites", "words"),
+    [
+        ('{ kind = "column" }', "as the data names them"),
+        ('{ kind = "iid", number = 4 }', "4 simulated, alike"),
+        ('{ kind = "dirichlet", number = 5, alpha = 0.5 }', "5 simulated, classes skewed by Dirichlet(0.5)"),
+        ('{ kind = "quantity", number = 5, alpha = 2 }', "5 simulated, sizes skewed by Dirichlet(2)"),
+    ],
+)
+def test_sites(changed: Changed, sites: str, words: str) -> None:
+    study = parse_study(changed({'sites = { kind = "column" }': f"sites = {sites}"}), "study.toml")
+    assert describe_sites(study.cohort) == words
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ('{ kind = "random" }', "65% training, 15% validation, 20% test, by patient"),
+        ('{ kind = "column", column = "part" }', 'as column "part" says'),
+        (
+            '{ kind = "column", column = "part", carve_validation = 0.1 }',
+            'as column "part" says, 10% of training moved to validation',
+        ),
+    ],
+)
+def test_split(changed: Changed, split: str, words: str) -> None:
+    sites = 'sites = { kind = "column" }'
+    study = parse_study(changed({sites: f"{sites}\nsplit = {split}"}), "study.toml")
+    assert describe_split(study.cohort) == words
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ({}, "1 epoch of SGD at 0.1 a round; combined by FedAvg"),
+        (
+            {"local_epochs = 1": 'local_steps = 20\nalgorithm = { kind = "fedprox", mu = 0.01 }'},
+            "20 steps of SGD at 0.1 a round, FedProx (0.01); combined by FedAvg",
+        ),
+        (
+            {"local_epochs = 1": 'local_epochs = 2\nalgorithm = { kind = "scaffold" }\nserver = { kind = "fedadam" }'},
+            "2 epochs of SGD at 0.1 a round, SCAFFOLD; combined by FedAdam at 0.01",
+        ),
+        (
+            {'"sgd"': '"adam"', "local_epochs = 1": 'local_epochs = 1\nserver = { kind = "fedyogi" }'},
+            "1 epoch of Adam at 0.1 a round; combined by FedYogi at 0.01",
+        ),
+    ],
+)
+def test_training(changed: Changed, edits: dict[str, str], words: str) -> None:
+    assert describe_training(parse_study(changed(edits), "study.toml").training) == words
+
+
+def test_every_protection_is_stated_with_its_reason_and_what_it_means(small: str) -> None:
+    states = protection_states(parse_study(small, "study.toml"))
+    assert [state.name for state in states] == ["Secure aggregation", "Robust aggregation", "Differential privacy"]
+    for state in states:
+        assert (state.state, state.reason) == ("off", "simulation on public data")
+        assert state.meaning.endswith(".")
