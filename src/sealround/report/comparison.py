@@ -9,7 +9,7 @@ from sealround.report.answer import IntervalRow, verdict
 from sealround.report.evidence import Estimate
 from sealround.report.figures.intervals import Axis, interval_axis, interval_row, scatter, swarm
 from sealround.report.metrics import METRICS
-from sealround.report.typography import NONE, decimal, plural, whole
+from sealround.report.typography import NONE, decimal, listing, plural, whole
 from sealround.report.voice import LABELS, Figure, Panel, Table
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sealround.report.voice import Voice
 
 __all__ = ["Comparison", "comparison", "worst_first"]
+
+_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Comparison:
     chance: bool
     spread: Figure | None
     wins: str
+    thin: str
     tables: tuple[Table, ...]
 
 
@@ -43,6 +46,7 @@ def comparison(voice: Voice) -> Comparison:
         chance=axis.reference is not None,
         spread=_spread(voice) if voice.many else None,
         wins=_wins(voice),
+        thin=_thin(voice),
         tables=(_by_site(voice), _all_metrics(voice), _federated_by_site(voice)),
     )
 
@@ -69,7 +73,7 @@ def _patients(voice: Voice, entry: SiteResult | None) -> str:
         return "left out"
     noun = "test patient" if entry.n == 1 else "test patients"
     outcome = "with an event" if voice.evidence.study.task == "survival" else "positive"
-    return f"{voice.cell(entry.n)} {noun}, {voice.cell(entry.positives)} {outcome}"
+    return f"{voice.cell(entry.n)} {noun}, {voice.part(entry.positives, entry.n)} {outcome}"
 
 
 def _row(voice: Voice, axis: Axis, name: str, note: str, found: dict[str, Estimate]) -> IntervalRow:
@@ -196,7 +200,32 @@ def _wins(voice: Voice) -> str:
     better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
     return (
         f"By its point estimate, together is better than alone at {better} of {len(both)} {voice.sites()} "
-        f"and worse at {worse}."
+        f"and worse at {worse or 'none'}."
+    )
+
+
+def _thin(voice: Voice) -> str:
+    """Name the sites with next to no test patients of one kind, on whom whole metrics and a part of each mean rest."""
+    if voice.evidence.study.task == "survival":
+        return ""
+    said = []
+    for side in ("with", "without"):
+        sites = []
+        for site, entry in voice.evidence.federated.sites.items():
+            if entry.n is None or entry.positives is None:
+                continue
+            count = entry.positives if side == "with" else entry.n - entry.positives
+            if 0 < count < voice.few:
+                sites.append(site)
+        if sites:
+            more = [f"{len(sites) - _NAMED} more"] if len(sites) > _NAMED else []
+            named = listing(sites[:_NAMED] + more)
+            said.append(f"{side} {voice.outcome} at {named}")
+    if not said:
+        return ""
+    return (
+        f"Fewer than {voice.few} test patients {'; '.join(said)}. AUROC, sensitivity, specificity and balanced "
+        "accuracy there rest on so few, and so does that part of every mean; their intervals cannot show it."
     )
 
 
@@ -208,7 +237,7 @@ def _by_site(voice: Voice) -> Table:
     rows = []
     for site in worst_first(voice) if voice.many else voice.evidence.cohort.sites:
         entry = voice.evidence.federated.sites.get(site)
-        counts = (NONE, NONE) if entry is None else (voice.cell(entry.n), voice.cell(entry.positives))
+        counts = (NONE, NONE) if entry is None else (voice.cell(entry.n), voice.part(entry.positives, entry.n))
         estimates = (
             voice.estimate(model.sites[site].metrics.get(voice.primary)) if site in model.sites else NONE
             for model in models.values()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sealround.report.comparison import worst_first
+from sealround.report.figures.curves import wilson
 from sealround.report.figures.intervals import proportion_bar
 from sealround.report.typography import percent
 
@@ -45,10 +46,11 @@ class Decisions:
 
 
 def decisions(voice: Voice) -> Decisions | None:
-    """Put sensitivity and specificity into words, for all sites together and for each; ``None`` where there are none."""
+    """Put sensitivity and specificity into words, for all sites together and each; ``None`` where there are none."""
     model = voice.evidence.federated
     results = model.sites
-    if voice.evidence.study.task == "survival" or not any("sensitivity" in entry.metrics for entry in results.values()):
+    measured = any("sensitivity" in entry.metrics for entry in results.values())
+    if voice.evidence.study.task == "survival" or not measured:
         return None
     shown = [site for site in voice.evidence.cohort.sites if site in results]
     note = ""
@@ -57,9 +59,9 @@ def decisions(voice: Voice) -> Decisions | None:
             (site for site in worst_first(voice) if site in results), key=lambda site: _sensitivity(results[site])
         )[:_SHOWN]
         note = f"Shown: the {_SHOWN} {voice.sites()} with the lowest sensitivity, of {len(results)}."
-    rows = [_decision(site, results[site].metrics, _few(results[site].n, results[site].positives)) for site in shown]
+    rows = [_decision(voice, site, results[site].metrics, _sides(results[site])) for site in shown]
     if len(results) > 1 and "sensitivity" in model.everyone:
-        rows.insert(0, _decision(f"All {voice.sites()} together", model.everyone, ""))
+        rows.insert(0, _decision(voice, f"All {voice.sites()} together", model.everyone, (None, None)))
     threshold = "" if model.threshold is None else percent(model.threshold)
     return Decisions(threshold, tuple(rows), note)
 
@@ -70,35 +72,43 @@ def _sensitivity(entry: SiteResult) -> float:
     return 2.0 if found is None or found.value is None else found.value
 
 
-def _few(n: int | None, positives: int | None) -> str:
-    """Warn where a share rests on few patients."""
-    if n is None or positives is None:
-        return ""
-    sides = ((positives, "with"), (n - positives, "without"))
-    return "; ".join(f"{count} {side}: one is {round(100 / count)} of 100" for count, side in sides if 0 < count < _FEW)
+def _sides(entry: SiteResult) -> tuple[int | None, int | None]:
+    """Count the test patients with and without the outcome."""
+    if entry.n is None or entry.positives is None:
+        return None, None
+    return entry.positives, entry.n - entry.positives
 
 
-def _decision(site: str, metrics: Mapping[str, Estimate], few: str) -> Decision:
-    found, cleared = metrics.get("sensitivity"), metrics.get("specificity")
-    return Decision(
-        site=site,
-        found=_of_hundred(found, "are found", "missed"),
-        found_bar=_bar(found),
-        cleared=_of_hundred(cleared, "are cleared", "called positive by mistake"),
-        cleared_bar=_bar(cleared),
-        few=few,
+def _decision(
+    voice: Voice, site: str, metrics: Mapping[str, Estimate], sides: tuple[int | None, int | None]
+) -> Decision:
+    with_, without = sides
+    found, found_bar = _side(voice, metrics.get("sensitivity"), with_, ("are found", "missed"))
+    cleared, cleared_bar = _side(
+        voice, metrics.get("specificity"), without, ("are cleared", "called positive by mistake")
     )
+    return Decision(site, found, found_bar, cleared, cleared_bar, _weights(voice, with_, without))
 
 
-def _of_hundred(found: Estimate | None, right: str, wrong: str) -> str:
+def _weights(voice: Voice, with_: int | None, without: int | None) -> str:
+    """Say what one patient weighs where a share rests on few; nothing where that gave a suppressed count away."""
+    if with_ is None or without is None or min(with_, without) < voice.few:
+        return ""
+    sides = ((with_, "with"), (without, "without"))
+    return "; ".join(f"{count} {side}: one is {round(100 / count)} of 100" for count, side in sides if count < _FEW)
+
+
+def _side(voice: Voice, found: Estimate | None, count: int | None, words: tuple[str, str]) -> tuple[str, Markup | None]:
+    """Say in words and as a bar what happens to 100 patients of one side; ``count`` is how many the test set has."""
     if found is None or found.value is None:
-        return "not measured: no such patient in the test set"
-    count = round(100 * found.value)
-    ends = ""
-    if found.low is not None and found.high is not None:
-        ends = f" ({round(100 * found.low)}–{round(100 * found.high)})"
-    return f"about {count}{ends} {right}, {100 - count} {wrong}"
-
-
-def _bar(found: Estimate | None) -> Markup | None:
-    return None if found is None or found.value is None else proportion_bar(found.value, found.low, found.high)
+        return "not measured: no such patient in the test set", None
+    if count is not None and count < voice.few:
+        return f"fewer than {voice.few} such patients in the test set: too few to say", None
+    low, high = found.low, found.high
+    if low is not None and low == high and count is not None:
+        # All were judged alike: resampling them sees no uncertainty, Wilson's interval does.
+        low, high = wilson(found.value, count)
+    right = round(100 * found.value)
+    ends = "" if low is None or high is None else f" ({round(100 * low)}–{round(100 * high)})"
+    said = f"about {right}{ends} {words[0]}, {100 - right} {words[1]}"
+    return said, proportion_bar(found.value, low, high)

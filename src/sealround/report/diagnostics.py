@@ -47,21 +47,20 @@ def learning_figure(voice: Voice) -> Figure | None:
     released = evidence.federated.released_round
     rounds = _thin(evidence.rounds, _MOST_POINTS, released)
     panels = [_loss_panel(rounds, released)]
+    title = "Loss per round"
+    note = "No patients were set aside for validation."
     if any(entry.validation is not None for entry in rounds):
         panels.append(_validation_panel(voice, rounds, released))
-    note = f"Over all {voice.sites()} in bold." if len(evidence.cohort.sites) > 1 else ""
+        title = f"Loss and {voice.followed.sentence.split(' ', 1)[1]} per round"
+        note = f"Over all {voice.sites()} in bold." if len(evidence.cohort.sites) > 1 else ""
     if released is not None:
         note += f" The vertical line marks round {released}, whose model was released."
     if len(evidence.rounds) == 1:
         note += " A single round was run: there is no course to see."
     if len(rounds) < len(evidence.rounds):
         note += f" {whole(len(rounds))} of {whole(len(evidence.rounds))} rounds are drawn, evenly spaced."
-    title = f"Loss and {_spoken(voice)} per round"
-    return Figure("rounds", title, note.strip(), tuple(panels), (_rounds_table(voice, released),), "pair")
-
-
-def _spoken(voice: Voice) -> str:
-    return voice.metric.sentence.split(" ", 1)[1]
+    shape = "pair" if len(panels) > 1 else "single"
+    return Figure("rounds", title, note.strip(), tuple(panels), (_rounds_table(voice, released),), shape)
 
 
 def _course(css: str, label: str, rounds: Sequence[RoundFacts], pick: Callable[[RoundFacts], float | None]) -> Curve:
@@ -106,8 +105,9 @@ def _validation_panel(voice: Voice, rounds: Sequence[RoundFacts], released: int 
     else:
         note = ""
     curves.append(everyone)
-    title = f"{voice.metric.label} on validation patients"
-    svg = round_curves("validation", f"{title}, per round", _says(curves), curves, band=band, released=released)
+    title = f"{voice.followed.label} on validation patients"
+    text = f"{title}, per round"
+    svg = round_curves("validation", text, _says(curves), curves, band=band, released=released, bounded=True)
     return Panel(title, svg, note)
 
 
@@ -140,7 +140,7 @@ def _rounds_table(voice: Voice, released: int | None) -> Table:
         )
         for entry in rounds
     )
-    label = voice.metric.label
+    label = voice.followed.label
     head = ("Round", "Training loss", "Validation loss", f"{label}, all", *(f"{label}, {site}" for site in sites))
     note = (
         f"{whole(len(rounds))} of {whole(len(voice.evidence.rounds))} rounds."

@@ -24,11 +24,23 @@ class Node:
 
     Attributes:
         value: What the JSON decoder gave.
-        path: Its place, for refusals: ``models.federated.sites['St. Mary'].n``.
+        parent: The object or array it is in; ``None`` for the whole.
+        key: Its name or number there.
     """
 
     value: object
-    path: str = ""
+    parent: Node | None = None
+    key: str | int = ""
+
+    @property
+    def path(self) -> str:
+        """Its place, for refusals: ``models.federated.sites['St. Mary'].n``; made only when something is refused."""
+        before = self.parent.path if self.parent is not None else ""
+        if isinstance(self.key, int):
+            return f"{before}[{self.key}]"
+        if not _PLAIN_KEY.fullmatch(self.key):
+            return f"{before}[{self.key!a}]" if self.key else before
+        return f"{before}.{self.key}" if before else self.key
 
     def __repr__(self) -> str:
         """The place only, never the value."""
@@ -37,11 +49,6 @@ class Node:
     def fault(self, expected: str) -> VerificationError:
         """Make the refusal: at this path, ``expected`` was not found."""
         return VerificationError(f"evidence: {self.path or 'the whole'}: expected {expected}", hint=_HINT)
-
-    def _step(self, key: str) -> str:
-        if not _PLAIN_KEY.fullmatch(key):
-            return f"{self.path}[{key!a}]"
-        return f"{self.path}.{key}" if self.path else key
 
     # --- containers ---------------------------------------------------------------------------------------------------
 
@@ -53,7 +60,7 @@ class Node:
         """
         if not isinstance(self.value, Mapping) or not all(isinstance(key, str) for key in self.value):
             raise self.fault("an object")
-        return {key: Node(item, self._step(key)) for key, item in self.value.items()}
+        return {key: Node(item, self, key) for key, item in self.value.items()}
 
     def items(self) -> tuple[Node, ...]:
         """Return the entries of an array.
@@ -63,7 +70,7 @@ class Node:
         """
         if not isinstance(self.value, Sequence) or isinstance(self.value, str | bytes):
             raise self.fault("an array")
-        return tuple(Node(item, f"{self.path}[{position}]") for position, item in enumerate(self.value))
+        return tuple(Node(item, self, position) for position, item in enumerate(self.value))
 
     def __getitem__(self, key: str) -> Node:
         """Return a required entry of an object.
@@ -73,7 +80,7 @@ class Node:
         """
         found = self.get(key, keep_null=True)
         if found is None:
-            raise Node(None, self._step(key)).fault("a value, found nothing")
+            raise Node(None, self, key).fault("a value, found nothing")
         return found
 
     def get(self, key: str, *, keep_null: bool = False) -> Node | None:
@@ -86,7 +93,7 @@ class Node:
             raise self.fault("an object")
         if key not in self.value or (self.value[key] is None and not keep_null):
             return None
-        return Node(self.value[key], self._step(key))
+        return Node(self.value[key], self, key)
 
     # --- values -------------------------------------------------------------------------------------------------------
 
@@ -123,6 +130,14 @@ class Node:
         if not low <= value <= high:
             raise self.fault(f"a number within {low:g} and {high:g}")
         return float(value)
+
+    def numbers(self, low: float = -math.inf, high: float = math.inf) -> tuple[float, ...]:
+        """Return an array of finite numbers within ``low`` and ``high``, both included.
+
+        Raises:
+            VerificationError: If this is none.
+        """
+        return tuple(item.number(low, high) for item in self.items())
 
     def count(self) -> int:
         """Return a whole number, 0 or more.

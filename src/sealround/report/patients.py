@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sealround.report.typography import NONE, decimal, percent, whole
+from sealround.report.typography import NONE, decimal, whole
 from sealround.report.voice import Table
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def _table_one(voice: Voice) -> Table:
     rows: list[tuple[str, ...]] = [
         (label, *(voice.cell(getattr(site, key)) for site in sites.values())) for key, label in _COUNTS
     ]
-    rows.append((f"{voice.positives}, n (%)", *(_part(voice, site.positives, site.rows) for site in sites.values())))
+    rows.append(
+        (f"{voice.positives}, n (%)", *(voice.part(site.positives, site.rows, share=True) for site in sites.values()))
+    )
     features = list(dict.fromkeys((feature.name, feature.kind) for site in sites.values() for feature in site.features))
     for name, kind in features:
         found = [
@@ -72,11 +74,6 @@ def _table_one(voice: Voice) -> Table:
         "shares with the outcome and shares missing are of all records."
     )
     return Table(f"Patients by {voice.sites(1)}", ("", *sites), tuple(rows), note)
-
-
-def _part(voice: Voice, count: int | None, of: int | None) -> str:
-    share = percent(count, of)
-    return f"{voice.cell(count)} ({share})" if share else voice.cell(count)
 
 
 def _numeric(found: Sequence[Feature | None]) -> list[tuple[str, ...]]:
@@ -103,7 +100,7 @@ def _categorical(
             if one is None:
                 cells.append(NONE)
                 continue
-            cells.append(_part(voice, one.levels.get(level, 0), _known(one, site)))
+            cells.append(voice.part(one.levels.get(level, 0), _known(one, site), share=True))
         rows.append((f"↳ {level}", *cells))
     return rows
 
@@ -121,7 +118,7 @@ def _known(one: Feature, site: SiteCohortFacts) -> int | None:
 def _missing(voice: Voice, one: Feature | None, site: SiteCohortFacts) -> str:
     if one is None:
         return NONE
-    return "" if one.missing == 0 else _part(voice, one.missing, site.rows)
+    return "" if one.missing == 0 else voice.part(one.missing, site.rows, share=True)
 
 
 def _summary(voice: Voice) -> Table:
@@ -156,7 +153,11 @@ def _spread(voice: Voice, label: str, counts: Sequence[int | None]) -> tuple[str
 
 def _counts(voice: Voice) -> Table:
     rows = tuple(
-        (name, *(voice.cell(getattr(site, key)) for key, _ in _COUNTS), _part(voice, site.positives, site.rows))
+        (
+            name,
+            *(voice.cell(getattr(site, key)) for key, _ in _COUNTS),
+            voice.part(site.positives, site.rows, share=True),
+        )
         for name, site in voice.evidence.cohort.sites.items()
     )
     head = (voice.sites(1).capitalize(), *(label for _, label in _COUNTS), f"{voice.positives}, n (%)")

@@ -222,7 +222,7 @@ def _models(node: Node) -> dict[str, ModelResult]:
 
 def _model(node: Node) -> ModelResult:
     recalibration = node.get("calibration")
-    pair = () if recalibration is None else tuple(entry.number() for entry in recalibration.items())
+    pair = () if recalibration is None else recalibration.numbers()
     if recalibration is not None and len(pair) != 2:  # noqa: PLR2004 (slope and intercept)
         raise recalibration.fault("slope and intercept")
     return ModelResult(
@@ -271,14 +271,10 @@ def _site_result(node: Node) -> SiteResult:
     )
 
 
-def _series(node: Node, low: float = 0.0, high: float = 1.0) -> tuple[float, ...]:
-    return tuple(entry.number(low, high) for entry in node.items())
-
-
 def _roc(node: Node | None) -> tuple[tuple[float, float], ...]:
     if node is None or any(node[axis].value is None for axis in ("fpr", "tpr")):
         return ()  # Undefined at a site whose test patients are all of one class.
-    across, up = _series(node["fpr"]), _series(node["tpr"])
+    across, up = node["fpr"].numbers(0.0, 1.0), node["tpr"].numbers(0.0, 1.0)
     if len(across) != len(up):
         raise ConsistencyError(f"evidence: {node.path}: fpr and tpr differ in length")
     return tuple(zip(across, up, strict=True))
@@ -289,7 +285,7 @@ def _bin(node: Node) -> Bin:
 
 
 def _risk_group(node: Node) -> RiskGroup:
-    time, survival = _series(node["time"], high=float("inf")), _series(node["survival"])
+    time, survival = node["time"].numbers(low=0.0), node["survival"].numbers(0.0, 1.0)
     if len(time) != len(survival):
         raise ConsistencyError(f"evidence: {node.path}: time and survival differ in length")
     return RiskGroup(node["group"].word("low", "middle", "high"), time, survival)

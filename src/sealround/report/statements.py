@@ -77,7 +77,7 @@ def cost(voice: Voice) -> tuple[tuple[str, str], ...]:
         rows.append((f"Sent both ways, per {voice.sites(1)} and round", size(round(sent / rounds / sites))))
     rows += [
         ("Peak memory", size(found.peak_rss_bytes)),
-        ("Worker processes", whole(found.workers)),
+        ("Worker processes", "none, all in one process" if found.workers == 0 else whole(found.workers)),
         ("Computed on", found.device or "not recorded"),
     ]
     return tuple(rows)

@@ -20,6 +20,7 @@ LABELS = {"federated": "Together", "alone": "Alone", "pooled": "Pooled"}
 MANY_SITES = 12
 """Up to so many sites each has a row and a panel; beyond it the page shows their spread and the ends of it."""
 
+_FEW = 5
 _NARROW = 0.02  # An interval narrower than this has earned a third digit.
 
 
@@ -74,6 +75,16 @@ class Voice:
     def metric(self) -> Metric:
         """The study's leading metric, in words."""
         return METRICS[self.primary]
+
+    @property
+    def followed(self) -> Metric:
+        """What validation measures in every round, whatever the leading metric: it must add up over sites."""
+        return METRICS["c_index" if self.evidence.study.task == "survival" else "auroc"]
+
+    @property
+    def few(self) -> int:
+        """Fewer patients than this carry no number: the study's minimum cell count, else 5."""
+        return self.evidence.study.min_cell_count or _FEW
 
     @property
     def many(self) -> bool:
@@ -134,3 +145,23 @@ class Voice:
     def cell(self, count: int | None) -> str:
         """Write a patient count that may be suppressed."""
         return typography.cell(count, self.evidence.study.min_cell_count)
+
+    def part(self, count: int | None, of: int | None, *, share: bool = False) -> str:
+        """Write a part of a known whole, so that neither the part nor the rest shows fewer patients than the minimum.
+
+        ``45`` of ``46`` is ``>41`` where the minimum is 5: else the rest would be read off by subtraction.
+
+        Args:
+            count: The part; ``None`` if suppressed.
+            of: The whole; ``None`` if not known.
+            share: Add the percentage.
+        """
+        least = self.evidence.study.min_cell_count or 0
+        if count is None or of is None or count > of:
+            return self.cell(count)
+        if 0 < count < least:
+            return self.cell(None)
+        if 0 < of - count < least:
+            return f">{typography.whole(max(of - least, 0))}"
+        percentage = typography.percent(count, of) if share else ""
+        return f"{typography.whole(count)} ({percentage})" if percentage else typography.whole(count)

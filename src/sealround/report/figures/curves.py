@@ -72,6 +72,7 @@ def round_curves(
     *,
     band: Sequence[tuple[float, float, float]] = (),
     released: int | None = None,
+    bounded: bool = False,
 ) -> Markup:
     """Draw numbers per round, each line labelled at its end.
 
@@ -82,12 +83,14 @@ def round_curves(
         curves: Lines, those in front last.
         band: Range over sites, ``(round, low, high)``, where there are too many for a line each.
         released: The round whose model was released, marked.
+        bounded: Keep the axis within 0..1.
     """
     across = [x for curve in curves for x, y in curve.points if y is not None] or [0.0, 1.0]
     heights = [y for curve in curves for _, y in curve.points if y is not None]
     heights += [end for _, low, high in band for end in (low, high)]
     low, high = (min(heights), max(heights)) if heights else (0.0, 1.0)
     at = ticks(low, high, 5)
+    at = tuple(value for value in at if 0 <= value <= 1) if bounded else at
     rounds = ticks(min(across), max(across), 6, whole=True)
     first, last = min(across), max(across)
     scale = Scale(first, last) if last > first else Scale(first - 1, first + 1)

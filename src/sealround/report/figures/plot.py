@@ -69,7 +69,8 @@ def ticks(low: float, high: float, target: int = 5, *, whole: bool = False) -> t
         whole: Only whole numbers.
     """
     if not high > low:
-        low, high = low - 0.5, high + 0.5
+        apart = max(abs(low) / 20, 0.005)
+        low, high = low - apart, high + apart
     rough = (high - low) / target
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
@@ -86,27 +87,25 @@ def tick_text(value: float, step: float) -> str:
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move labels apart: near to where they are wanted, ``gap`` or more between any two, within ``low``..``high``.
+    """Move labels apart: as near to where they are wanted as ``gap`` between any two and ``low``..``high`` allow.
 
-    Overlapping labels are merged into blocks that sit at their members' mean, so that none is pushed far. Where there
-    is no room for all, those at the end reach beyond ``high``.
+    The nearest in least squares: less ``gap`` for each label above it, a label must only not lie above the one before,
+    which is isotonic regression, solved by pooling adjacent violators (Barlow et al. 1972). Where there is no room for
+    all, those at the end reach beyond ``high``.
     """
-    blocks: list[tuple[float, list[int]]] = []  # Centre, and whose labels, from the top down.
-    for index in sorted(range(len(wanted)), key=lambda position: wanted[position]):
-        members = [index]
-        centre = wanted[index]
-        while blocks and centre - blocks[-1][0] < gap * (len(members) + len(blocks[-1][1])) / 2:
-            members = blocks.pop()[1] + members
-            centre = sum(wanted[member] for member in members) / len(members)
-        blocks.append((centre, members))
+    order = sorted(range(len(wanted)), key=lambda place: wanted[place])
+    blocks: list[tuple[float, int]] = []  # Mean of the shifted heights, and of how many labels.
+    for rank, place in enumerate(order):
+        mean, count = wanted[place] - gap * rank, 1
+        while blocks and blocks[-1][0] > mean:
+            before, many = blocks.pop()
+            mean, count = (mean * count + before * many) / (count + many), count + many
+        blocks.append((mean, count))
+    last = max(low, high - gap * (len(order) - 1))
+    heights = [min(max(mean, low), last) for mean, count in blocks for _ in range(count)]
     placed = [0.0] * len(wanted)
-    edge = low
-    for centre, members in blocks:
-        half = gap * (len(members) - 1) / 2
-        first = max(edge, min(centre - half, high - 2 * half))
-        for position, member in enumerate(members):
-            placed[member] = first + gap * position
-        edge = first + gap * len(members)
+    for rank, place in enumerate(order):
+        placed[place] = heights[rank] + gap * rank
     return placed
 
 
