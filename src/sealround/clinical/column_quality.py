@@ -93,15 +93,15 @@ def _constant(
     cohort: SiteCohort, roles: Roles, column: ColumnQuality, elsewhere: Sequence[SiteCohort]
 ) -> Iterator[Finding]:
     count = cohort.rows - column.missing
-    value = _present(cohort.table[column.name])[0]
-    if column.kind == "numeric" and value in USUAL_CODES and _is_measured(roles, column.name, elsewhere):
+    values = _present(cohort.table[column.name]) if column.kind == "numeric" else np.zeros(0)
+    if values.size and values[0] in USUAL_CODES and _is_measured(roles, column.name, elsewhere):
         yield _finding(
             cohort,
             column,
             "warning",
             "constant-code",
             count,
-            f"{value:g} in every row, a usual code for missing",
+            f"{values[0]:g} in every row, a usual code for missing",
             f"if it is one, say so in `cohort.columns.{column.name}.missing`: as it is, the model takes it for a value",
         )
     else:
