@@ -10,8 +10,10 @@ PY := $(VENV)/bin/python
 WORKERS ?= 2
 STUDY ?= examples/heart-disease.toml
 
-# Set-up is redone when the pins or the package's own declaration change, and only then.
-KEY := $(shell cat constraints.txt pyproject.toml | cksum | cut -d ' ' -f 1)
+# Set-up is redone when the pins or the package's own declaration change, and only then; the environment is made anew when
+# the folder has moved, since its scripts name their place.
+MADE := $(VENV)/made-in-$(shell pwd | cksum | cut -d ' ' -f 1)
+KEY := $(shell { pwd; cat constraints.txt pyproject.toml; } | cksum | cut -d ' ' -f 1)
 RUN_READY := $(VENV)/ready-to-run-$(KEY)
 TEST_READY := $(VENV)/ready-to-test-$(KEY)
 
@@ -77,11 +79,11 @@ distclean: clean ## Remove the environment too
 # reads plain requirement lists, so that the pip of the oldest supported Python is good enough and need not be replaced;
 # the third builds with the hatchling of the second, so that nothing unpinned is fetched.
 
-$(PY):
+$(MADE):
 	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
 	    echo "Setting up once in $(VENV), with $$("$$python" --version); about a minute ..."; \
-	    if "$$python" -m venv --clear $(VENV); then exit 0; fi; \
+	    if "$$python" -m venv --clear $(VENV); then touch $@; exit 0; fi; \
 	    rm -rf $(VENV); \
 	    echo "That Python has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)." >&2; exit 1; \
 	  fi; \
@@ -96,12 +98,12 @@ define install
 	@$(PIP_INSTALL) --no-build-isolation --no-deps --editable .
 endef
 
-$(RUN_READY): | $(PY)
+$(RUN_READY): | $(MADE)
 	$(call install,build core learning backbone)
 	@rm -f $(VENV)/ready-to-*
 	@touch $@
 
-$(TEST_READY): | $(PY)
+$(TEST_READY): | $(MADE)
 	$(call install,build core learning backbone test lint docs)
 	@rm -f $(VENV)/ready-to-*
 	@touch $@ $(RUN_READY)
