@@ -87,9 +87,19 @@ class SealroundError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel whole between worker processes; `BaseException` would call the class with the message alone."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         """Render the message and the hint."""
         return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+def _rebuilt(kind: type[SealroundError], arguments: tuple[object, ...], state: dict[str, object]) -> SealroundError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(SealroundError):

@@ -123,8 +123,7 @@ def _encode_into(value: object, chunks: list[bytes], depth: int) -> None:  # noq
                 raise UsageError(msg)
             chunks.append(bytes([_SIMPLE << 5 | _FLOAT64]) + struct.pack(">d", value + 0.0))
         case str():
-            text = value.encode()
-            chunks += [_head(_TEXT, len(text)), text]
+            chunks.append(_encoded_text(value))
         case bytes():
             chunks += [_head(_BYTES, len(value)), value]
         case list() | tuple():
@@ -148,14 +147,25 @@ def _encoded_key(key: object) -> bytes:
     if not isinstance(key, str):
         msg = f"map keys must be text, not {type(key).__name__}"
         raise UsageError(msg)
-    text = key.encode()
-    return _head(_TEXT, len(text)) + text
+    return _encoded_text(key)
+
+
+def _encoded_text(text: str) -> bytes:
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        msg = "text with a lone surrogate has no UTF-8 form"
+        raise UsageError(msg) from None
+    return _head(_TEXT, len(data)) + data
 
 
 def _encode_array(array: np.ndarray, chunks: list[bytes]) -> None:
     tag = _TAG_OF_DTYPE.get(array.dtype.str)
     if tag is None:
         msg = f"cannot encode an array of {array.dtype}; use one of {', '.join(_TAG_OF_DTYPE)}"
+        raise UsageError(msg)
+    if array.ndim > MAX_DEPTH:
+        msg = f"an array may have {MAX_DEPTH} axes at most"
         raise UsageError(msg)
     if array.ndim != 1:
         chunks += [_head(_TAG, _TAG_MULTI_DIMENSIONAL), _head(_ARRAY, 2)]
@@ -281,7 +291,10 @@ class _Reader:
         flat = self._typed_array(tag)
         if math.prod(shape) != flat.size:
             self.refuse("an array's shape does not fit its elements")
-        return flat.reshape(shape)
+        try:
+            return flat.reshape(shape)
+        except (OverflowError, ValueError):  # An axis of 0 lets the others claim any size.
+            self.refuse("an array's shape is too large")
 
     def _typed_array(self, tag: int) -> np.ndarray:
         dtype = _DTYPE_OF_TAG.get(tag)
