@@ -59,7 +59,7 @@ format: $(TEST_READY) ## Let ruff format, and fix what it can
 	@$(VENV)/bin/ruff check --fix
 
 bench: $(RUN_READY) ## The speed claims, as ratios in one run
-	@$(PY) -m benchmarks
+	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) "$$file" || exit 1; done
 
 public-names: $(TEST_READY) ## Rewrite the pinned list of public names
 	@$(PY) tools/public_names.py > tests/docs/public_names.txt
