@@ -6,7 +6,7 @@ It changes only when a stage concludes, so a snapshot taken at any moment is a s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sealround import wire
 from sealround.errors import ConsistencyError, MalformedMessageError, UsageError
@@ -75,6 +75,7 @@ class Learned:
     excluded: tuple[Exclusion, ...] = ()
     bytes_down: int = 0
     bytes_up: int = 0
+    _written: list[bytes] = field(default_factory=list, repr=False)
 
     @property
     def known_inputs(self) -> InputShape:
@@ -132,12 +133,18 @@ class Learned:
                         list(model.calibration),
                     ],
                 ),
-                "history": [record.to_wire() for record in self.history],
+                "history": self._written_history(),
                 "excluded": [[gone.site, gone.round, gone.why] for gone in self.excluded],
                 "bytes_down": self.bytes_down,
                 "bytes_up": self.bytes_up,
             }
         )
+
+    def _written_history(self) -> list[wire.Value]:
+        """Encode each record; the last is the only one that can still change, the others are encoded once."""
+        final = self.history[len(self._written) : -1]
+        self._written += [wire.encode(record.to_wire()) for record in final]
+        return [*self._written, *(wire.encode(record.to_wire()) for record in self.history[-1:])]
 
     @classmethod
     def from_bytes(cls, snapshot: bytes, session: bytes) -> Learned:
@@ -173,7 +180,7 @@ class Learned:
                     model[0], InputShape(*model[1]), _statistics(model[2]), RoundId(model[3]), model[4], model[5]
                 ),
             ),
-            history=tuple(RoundRecord(**record) for record in tree["history"]),
+            history=tuple(_record(line) for line in tree["history"]),
             excluded=tuple(Exclusion(PartyId(site), RoundId(round_), why) for site, round_, why in tree["excluded"]),
             bytes_down=tree["bytes_down"],
             bytes_up=tree["bytes_up"],
@@ -192,6 +199,10 @@ def _write(value: _T | None, write: Callable[[_T], wire.Value]) -> wire.Value:
 
 def _read(value: Any, read: Callable[[Any], _T]) -> _T | None:  # noqa: ANN401  (see `_from_tree`)
     return None if value is None else read(value)
+
+
+def _record(line: bytes) -> RoundRecord:
+    return RoundRecord(**cast("Any", wire.decode(line, sender=COORDINATOR)))
 
 
 def _statistics(tree: Any) -> Statistics:  # noqa: ANN401  (see `_from_tree`)

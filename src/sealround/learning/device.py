@@ -47,7 +47,8 @@ def prepare() -> None:
     torch.set_num_threads(1)
     # cuBLAS reads it when it starts; without it deterministic matrix products are refused.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(mode=True)
+    # As `torch.use_deterministic_algorithms`, which also imports torch's compiler: seconds, for what is not used here.
+    torch.set_deterministic_debug_mode("error")
     # Filling uninitialised memory with NaN is for debugging, and costs a pass over every new tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not in the stub
     torch.backends.cudnn.benchmark = False
