@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from sealround.vocabulary import Labels, PartyId, Rows
     from sealround.wire import Value
 
-__all__ = ["Test", "evaluate_binary", "evaluate_survival", "risk_of"]
+__all__ = ["HeldOut", "evaluate_binary", "evaluate_survival", "risk_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Test:
-    """How to test, apart from the model.
+class HeldOut:
+    """The patients a model is tested on, and how.
 
     Attributes:
         site: Whose patients.
@@ -63,72 +63,76 @@ def risk_of(logits: Labels, calibration: tuple[float, float] = (1.0, 0.0)) -> np
     return risk
 
 
-def evaluate_binary(logits: Labels, loss: tuple[float, int], order: EvaluateOrder, test: Test) -> dict[str, Value]:
+def evaluate_binary(
+    logits: Labels, loss: tuple[float, int], order: EvaluateOrder, held_out: HeldOut
+) -> dict[str, Value]:
     """Evaluate predicted logits of a binary outcome.
 
     Args:
         logits: Of the test examples, ``(n,)``.
         loss: Sum and number, for the tally.
         order: Threshold and recalibration.
-        test: Patients and what happened to them.
+        held_out: Patients and what happened to them.
 
     Returns:
         ``n``, ``positives``, ``metrics`` (value, low, high), ``replicates`` (float64 ``(b,)``, NaN where undefined),
         ``roc``, ``calibration``, ``histogram`` (a tally) and ``threshold``.
     """
-    event = test.outcome.event
+    event = held_out.outcome.event
     risk = risk_of(logits, order.calibration)
     sample = predictions(risk, event)
     slope, intercept = order.calibration
     return {
         "n": int(event.size),
         "positives": int(event.sum()),
-        **_with_intervals(BINARY_METRICS, test, lambda weights: binary_metrics(sample, order.threshold, weights)),
+        **_with_intervals(BINARY_METRICS, held_out, lambda weights: binary_metrics(sample, order.threshold, weights)),
         "roc": _listed(roc_curve(sample)),
-        "calibration": [dict(bin_) for bin_ in calibration_bins(sample, test.min_cell_count)],
+        "calibration": [dict(bin_) for bin_ in calibration_bins(sample, held_out.min_cell_count)],
         "histogram": tally.binary_tally((0.0, 0), loss, slope * logits + intercept, event),
         "threshold": float(order.threshold),
     }
 
 
-def evaluate_survival(scores: Labels, loss: tuple[float, int], order: EvaluateOrder, test: Test) -> dict[str, Value]:
+def evaluate_survival(
+    scores: Labels, loss: tuple[float, int], order: EvaluateOrder, held_out: HeldOut
+) -> dict[str, Value]:
     """Evaluate predicted log hazard ratios.
 
     Args:
         scores: Of the test examples, ``(n,)``.
         loss: Sum and number, for the tally.
         order: Its threshold is passed on.
-        test: Patients and what happened to them.
+        held_out: Patients and what happened to them.
 
     Returns:
         As `evaluate_binary`, with ``c_index`` the only metric and ``risk_groups`` in place of ``roc`` and
         ``calibration``.
     """
-    time, event = test.outcome.time, test.outcome.event
+    time, event = held_out.outcome.time, held_out.outcome.event
     assert time is not None  # noqa: S101  (for the type checker: a survival cohort has times)
     scores = scores.astype(np.float64)
     return {
         "n": int(event.size),
         "positives": int(event.sum()),
-        **_with_intervals(("c_index",), test, lambda weights: {"c_index": c_index(time, event, scores, weights)}),
-        "risk_groups": [dict(group) for group in risk_groups(time, event, scores, test.min_cell_count)],
+        **_with_intervals(("c_index",), held_out, lambda weights: {"c_index": c_index(time, event, scores, weights)}),
+        "risk_groups": [dict(group) for group in risk_groups(time, event, scores, held_out.min_cell_count)],
         "histogram": tally.survival_tally((0.0, 0), loss, comparable_pairs(time, event, scores)),
         "threshold": float(order.threshold),
     }
 
 
 def _with_intervals(
-    names: tuple[str, ...], test: Test, measure: Callable[[np.ndarray], dict[str, np.ndarray]]
+    names: tuple[str, ...], held_out: HeldOut, measure: Callable[[np.ndarray], dict[str, np.ndarray]]
 ) -> dict[str, Value]:
-    number = int(test.outcome.event.size)
+    number = int(held_out.outcome.event.size)
     if not number:
-        undefined = np.full(test.replicates, np.nan)
+        undefined = np.full(held_out.replicates, np.nan)
         values, replicates = dict.fromkeys(names, undefined[:1]), dict.fromkeys(names, undefined)
     else:
         values = measure(ones(number))
-        chunks = [measure(weights) for weights in test.resamples()]
+        chunks = [measure(weights) for weights in held_out.resamples()]
         replicates = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
-    metrics = {name: interval(float(values[name][0]), replicates[name], test.confidence) for name in names}
+    metrics = {name: interval(float(values[name][0]), replicates[name], held_out.confidence) for name in names}
     return {"metrics": {name: dict(entry) for name, entry in metrics.items()}, "replicates": dict(replicates)}
 
 

@@ -131,7 +131,7 @@ def _quantile_bins(risk: np.ndarray, number: int, counts: np.ndarray | None = No
     """Return a bin for each risk, about equally many examples in each; equal risks share one. int64 ``(n,)``."""
     if not risk.size or (counts is not None and not counts.any()):
         return np.zeros(risk.size, dtype=np.int64)
-    shares = np.linspace(0, 1, number + 1)[1:-1]
+    shares = np.arange(1, number) / number
     inner = np.unique(np.quantile(risk, shares, method="inverted_cdf", weights=counts))
     return np.unique(np.searchsorted(inner, risk, side="left"), return_inverse=True)[1]
 

@@ -13,7 +13,7 @@ from sealround.federation import tally
 from sealround.federation.interfaces import EvaluateOrder, TrainOrder, TrainOutcome
 from sealround.learning.device import prepare
 from sealround.learning.encodings import Encoding, Encodings
-from sealround.learning.evaluation import Test, evaluate_binary, evaluate_survival
+from sealround.learning.evaluation import HeldOut, evaluate_binary, evaluate_survival
 from sealround.learning.rounds import Control, fine_tuning, local_round, randomness
 from sealround.learning.survival import comparable_pairs
 from sealround.learning.training import Fit, fit
@@ -138,7 +138,7 @@ class TorchWork:
         """
         encoding = self._personalised(order)
         scores, loss = self._predict(encoding, SplitName.TEST)
-        test = Test(
+        held_out = HeldOut(
             site=self._records.site,
             outcome=self._outcome(SplitName.TEST),
             patient=self._records.patient[self._records.where(SplitName.TEST)],
@@ -148,7 +148,7 @@ class TorchWork:
             min_cell_count=self._min_cell_count,
         )
         evaluate = evaluate_survival if self._study.task == "survival" else evaluate_binary
-        return evaluate(scores, loss, order, test)
+        return evaluate(scores, loss, order, held_out)
 
     def _keeps_intercept(self, job: str) -> bool:
         # Only among several sites: what is compared with the federation is one model for everybody.
