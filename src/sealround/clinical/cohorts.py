@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sealround.clinical.records import Checked
     from sealround.clinical.roles import Roles
     from sealround.clinical.tables import RawTable
-    from sealround.study.sections import Study
+    from sealround.study.sections import Code, Study
     from sealround.vocabulary import Labels, Rows
 
 __all__ = ["Assembly", "assemble", "load_cohorts"]
@@ -45,13 +45,15 @@ class Assembly:
         cohorts: Each site's records, sites sorted.
         source_rows: For each site, where its rows stood in the source, counted from 0, int64.
         coded: For each site and column, how many of its cells held a code for missing.
-        incomplete: For each site, how many rows were left out because a feature is missing.
+        left_out: For each site, how many of its rows are not used because something is missing.
+        left_out_between: How many unused rows belong to no site, where sites are simulated.
     """
 
     cohorts: Mapping[PartyId, SiteCohort]
     source_rows: Mapping[PartyId, Rows]
     coded: Mapping[PartyId, Mapping[str, int]]
-    incomplete: Mapping[PartyId, int]
+    left_out: Mapping[PartyId, int]
+    left_out_between: int
 
 
 def load_cohorts(study: Study, places: Places) -> dict[PartyId, SiteCohort]:
@@ -143,7 +145,7 @@ def _sites(study: Study, roles: Roles, table: pl.DataFrame, rows: _Sorted) -> La
     """Return the name of each row's site, object ``(n,)``; nothing where the row is not used."""
     rule = study.cohort.sites
     if isinstance(rule, ColumnSites):
-        return _natural_sites(table[roles.site[0]] if roles.site else pl.Series())
+        return _natural_sites(table[roles.site[0]] if roles.site else pl.Series(), study.cohort.missing_codes)
     kept = np.flatnonzero(rows.kept)
     _, first, member = np.unique(rows.patient[kept], return_index=True, return_inverse=True)
     positive = np.zeros(first.size, dtype=bool)
@@ -155,10 +157,15 @@ def _sites(study: Study, roles: Roles, table: pl.DataFrame, rows: _Sorted) -> La
     return names
 
 
-def _natural_sites(cells: pl.Series) -> Labels:
+def _natural_sites(cells: pl.Series, missing: tuple[Code, ...]) -> Labels:
     names = levels_of(cells)
     folded = names.str.to_lowercase()
-    bad = names.is_null() | folded.is_in([str(COORDINATOR)]) | (names.str.len_chars() > _LONGEST_SITE_NAME)
+    bad = (
+        names.is_null()
+        | matches(cells, missing)
+        | folded.is_in([str(COORDINATOR)])
+        | (names.str.len_chars() > _LONGEST_SITE_NAME)
+    )
     rows = np.flatnonzero(bad.to_numpy())
     if rows.size:
         raise CohortError(
@@ -173,12 +180,12 @@ def _build(study: Study, raw: RawTable, rows: _Sorted, site: Labels) -> Assembly
     cohorts: dict[PartyId, SiteCohort] = {}
     source_rows: dict[PartyId, Rows] = {}
     coded: dict[PartyId, Mapping[str, int]] = {}
-    incomplete: dict[PartyId, int] = {}
+    left_out: dict[PartyId, int] = {}
     outcome = rows.records.outcome
-    for name in sorted(set(site[rows.kept])):
-        party = PartyId(name)
-        here = site == name
-        own = np.flatnonzero(here & rows.kept)
+    names, member = np.unique(site, return_inverse=True)
+    for number in np.unique(member[rows.kept]):
+        party = PartyId(names[number])
+        own = np.flatnonzero((member == number) & rows.kept)
         event = outcome.event[own]
         patient = np.unique(rows.patient[own], return_inverse=True)[1].astype(np.int64)
         cohorts[party] = SiteCohort(
@@ -188,12 +195,13 @@ def _build(study: Study, raw: RawTable, rows: _Sorted, site: Labels) -> Assembly
             array=None if raw.array is None else raw.array[own],
             outcome=Outcome(event, None if outcome.time is None else outcome.time[own]),
             patient=patient,
-            split=_split_of(study, name, rows.given[own], patient, event),
+            split=_split_of(study, party, rows.given[own], patient, event),
         )
         source_rows[party] = own
         coded[party] = {column: int(hit[own].sum()) for column, hit in rows.records.coded.items()}
-        incomplete[party] = int((here & ~rows.kept).sum())
-    return Assembly(cohorts, source_rows, coded, incomplete)
+        left_out[party] = int(((member == number) & ~rows.kept).sum())
+    between = int((~rows.kept).sum()) - sum(left_out.values())
+    return Assembly(cohorts, source_rows, coded, left_out, between)
 
 
 def _split_of(study: Study, site: str, given: Labels, patient: Rows, event: Labels) -> Labels:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["pixel_histogram"]
 
 _LEVELS = 256
-_CHUNK_BYTES = 1 << 22
+_CHUNK_BYTES = 1 << 20
 
 
 def pixel_histogram(images: np.ndarray, rows: Rows) -> Rows:
@@ -31,5 +31,5 @@ def pixel_histogram(images: np.ndarray, rows: Rows) -> Rows:
     for start in range(0, rows.size, step):
         pixels = images[rows[start : start + step]].reshape(-1, channels)
         for channel in range(channels):
-            counts[channel] += np.bincount(pixels[:, channel], minlength=_LEVELS)
+            counts[channel] += np.bincount(np.ascontiguousarray(pixels[:, channel]), minlength=_LEVELS)
     return counts

@@ -59,7 +59,7 @@ def inspect(study: Study, assembly: Assembly) -> QualityReport:
         site = cohort.site
         copies = count_copies(digest[site], [cohort]) if site in digest else None
         columns = describe_columns(cohort, roles, assembly.coded[site])
-        sites.append(_describe(cohort, columns, assembly.incomplete[site], copies))
+        sites.append(_describe(cohort, columns, assembly.left_out[site], copies))
         findings += _size_findings(cohort)
         findings += _split_findings(cohort, assembly.source_rows[site])
         for column in columns:
@@ -67,6 +67,11 @@ def inspect(study: Study, assembly: Assembly) -> QualityReport:
             findings += column_findings(cohort, roles, column, elsewhere, minimum)
         findings += _copy_findings(cohort, copies, assembly.source_rows[site], named=roles.patient is not None)
     findings += _copies_between(digest, cohorts)
+    if assembly.left_out_between:
+        message = "rows are left out because something is missing"
+        advice = "set `cohort.drop_incomplete = false` to impute instead"
+        count = assembly.left_out_between
+        findings.append(Finding("note", "rows-left-out", None, None, count, "rows", message, advice))
     findings.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
     return QualityReport(study.study.name, minimum, tuple(sites), tuple(findings))
 

@@ -68,7 +68,7 @@ def check_records(cohort: Cohort, roles: Roles, table: pl.DataFrame) -> Checked:
     _check_numbers(roles, columns)
     _check_levels(roles, columns)
     outcome = _outcome(cohort, roles, table)
-    patient = _patients(roles, table)
+    patient = _patients(cohort, roles, table)
     checked = pl.DataFrame([columns[name] for name in table.columns if name in columns])
     features = list(roles.features)
     complete = checked.select(~pl.any_horizontal(pl.col(features).is_null())).to_series() if features else None
@@ -146,11 +146,11 @@ def _refuse_unknown(name: str, unknown: pl.Series) -> None:
         )
 
 
-def _patients(roles: Roles, table: pl.DataFrame) -> Rows:
+def _patients(cohort: Cohort, roles: Roles, table: pl.DataFrame) -> Rows:
     if roles.patient is None:
         return np.arange(table.height)
     name = roles.patient[0]
-    nameless = np.flatnonzero(table[name].is_null().to_numpy())
+    nameless = np.flatnonzero(_missing(table[name], cohort).to_numpy())
     if nameless.size:
         raise CohortError(
             f"column {name!r}, {name_rows(nameless)}: no patient named",

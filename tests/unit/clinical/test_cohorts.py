@@ -141,7 +141,7 @@ def test_natural_sites_are_sorted_and_a_whole_number_is_one_name(csv_study: Make
     assert cohorts["7"].table["x"].to_list() == ["2", "4"]  # type: ignore[index]
 
 
-@pytest.mark.parametrize("name", ["", "Coordinator", "x" * 81])
+@pytest.mark.parametrize("name", ["", "?", "Coordinator", "x" * 81])
 def test_a_row_without_a_usable_site_is_named(csv_study: Make, places: Places, name: str) -> None:
     study = csv_study(f"x,label,h\n1,0,B\n2,1,{name}\n", SITES, sites={"kind": "column"})
     with pytest.raises(CohortError, match="column 'h', row 2: no site named"):
@@ -152,9 +152,10 @@ PATIENTS = {"x": FEATURE, "label": LABEL, "pid": {"role": "patient"}}
 BY_COLUMN = {"kind": "column", "column": "part"}
 
 
-def test_a_patient_without_a_name_is_refused(csv_study: Make, places: Places) -> None:
+@pytest.mark.parametrize("name", ["", "NA"])
+def test_a_patient_without_a_name_is_refused(csv_study: Make, places: Places, name: str) -> None:
     with pytest.raises(CohortError, match="column 'pid', row 2: no patient named"):
-        load_cohorts(csv_study("x,label,pid\n1,0,a\n2,1,\n", PATIENTS), places)
+        load_cohorts(csv_study(f"x,label,pid\n1,0,a\n2,1,{name}\n", PATIENTS), places)
 
 
 def test_patients_must_not_cross_a_given_split_unless_ids_start_anew(csv_study: Make, places: Places) -> None:

@@ -256,6 +256,12 @@ def test_a_constant_zero_is_a_code_only_where_the_column_is_a_quantity(csv_study
     assert _found(quantity, "constant-code", "A")
 
 
+def test_rows_that_no_simulated_site_gets_are_counted(csv_study: Make, tmp_path: Path) -> None:
+    rows = [f"{number},{number % 2}" for number in range(20)] + [",0", "?,1"]
+    study = csv_study("x,label\n" + "\n".join(rows) + "\n", drop_incomplete=True)
+    assert _counts(_report(study, tmp_path), "rows-left-out") == {(None, None): 2}
+
+
 def test_splits_without_rows_or_with_one_outcome(csv_study: Make, tmp_path: Path) -> None:
     rows = ["1,0,test,A"] * 3 + ["1,0,train,B", "2,1,train,B", "3,1,test,B"] + ["4,1,train,C"] * 2
     columns = {"x": NUMERIC, "label": LABEL, "h": {"role": "site"}}
