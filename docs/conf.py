@@ -39,7 +39,7 @@ suppress_warnings = ["ref.python"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 
-autodoc_default_options = {"show-inheritance": True, "member-order": "bysource", "exclude-members": "model_config"}
+autodoc_default_options = {"member-order": "bysource", "exclude-members": "model_config"}
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SOURCE = Path(sealround.__file__).resolve().parent
 _FOLDER = Path(__file__).resolve().parents[1] / "reference" / "api" / "generated"
 _ELSEWHERE = {"cli"}
+_TREES = {"sealround.errors"}  # where bases matter
 _PUBLIC = re.compile(r"^__all__ = ", re.MULTILINE)
 
 
@@ -41,6 +42,7 @@ def _page(package: Path) -> str:
             lines.append(f"## `{_dotted(path)}`\n")
         # A package re-exports; its names are documented where they are defined, under their one full name.
         members = "" if is_package else "\n   :members:"
+        members += "\n   :show-inheritance:" if _dotted(path) in _TREES else ""
         if ">>> " in path.read_text(encoding="utf-8"):  # an example may use the names of its module
             lines.append(f"```{{eval-rst}}\n.. testsetup::\n\n   from {_dotted(path)} import *\n```\n")
         lines.append(f"```{{eval-rst}}\n.. automodule:: {_dotted(path)}{members}\n```\n")
