@@ -120,9 +120,11 @@ class _Page:
         return _NOTHING if count == 0 else f"<{self._minimum}" if count < self._minimum else f"{count:,}"
 
     def _of(self, part: int, whole: int) -> str:
-        """Return a count with its share, but for counts that are small or have a small rest, which are hidden."""
-        if part == 0 or part < self._minimum or 0 < whole - part < self._minimum:
-            return self._count(min(part, self._minimum - 1) if part else 0)
+        """Return a count with its share; a small rest is hidden as a small count is."""
+        if part < max(self._minimum, 1):
+            return self._count(part)
+        if 0 < whole - part < self._minimum:
+            return f">{whole - self._minimum:,}"
         return f"{part:,} ({_percent(part / whole)})"
 
     def _print_sites(self) -> None:

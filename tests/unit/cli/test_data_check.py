@@ -94,6 +94,11 @@ def test_what_is_shareable_has_no_small_counts(tmp_path: Path) -> None:
     page = _check(tmp_path, HEART, "--shareable").output
     assert "<5" in page
     assert "(4 patients)" not in page
+    split = 'split = { kind = "flamby-heart" }\n'
+    assert "45 (98%)" in _check(tmp_path, HEART + split).output  # of 46 Swiss patients
+    page = _check(tmp_path, HEART + split, "--shareable").output
+    assert ">41" in page
+    assert "45 (98%)" not in page
     report = json.loads(_check(tmp_path, HEART, "--json", "--shareable").output)
     assert report["sites"][0]["smallest_cell"] is None
 
