@@ -1,13 +1,17 @@
-"""The one layer of our own: dropout whose randomness comes from a named stream instead of torch's global state."""
+"""What torch's layers lack: dropout that draws from a named stream, and memory for a network built without any."""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from sealround.errors import UsageError
 
-__all__ = ["Dropout", "seed_dropout"]
+__all__ = ["Dropout", "seed_dropout", "with_memory"]
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 class Dropout(nn.Module):
@@ -41,3 +45,14 @@ def seed_dropout(module: nn.Module, generator: torch.Generator) -> None:
     for layer in module.modules():
         if isinstance(layer, Dropout):
             layer.generator = generator
+
+
+def with_memory(module: _Module, device: torch.device) -> _Module:
+    """Give a module from the meta device memory for its parameters, their values undefined.
+
+    As ``module.to_empty``, which for meta tensors also imports torch's symbolic algebra: seconds, at every start.
+    """
+    for layer in module.modules():
+        for name, parameter in layer.named_parameters(recurse=False):
+            layer.register_parameter(name, nn.Parameter(torch.empty(parameter.shape, device=device)))
+    return module

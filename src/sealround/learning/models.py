@@ -15,7 +15,7 @@ from sealround.clinical.encoding import Encoder
 from sealround.errors import UnsupportedError
 from sealround.federation.randomness import stream
 from sealround.learning import vision
-from sealround.learning.layers import Dropout
+from sealround.learning.layers import Dropout, with_memory
 from sealround.learning.vector import named_parameters
 from sealround.study.sections import Cnn, Cox, FrozenBackbone, Logistic, Mlp, Resnet, Vgg16
 
@@ -123,7 +123,7 @@ def initialised(network: Network, seed: int, *, linear: bool) -> Network:
     Returns:
         The same network.
     """
-    network.to_empty(device="cpu")
+    with_memory(network, torch.device("cpu"))
     generator = torch.Generator().manual_seed(int(stream(seed, "initial model").integers(2**63)))
     with torch.no_grad():
         for layer in network.features.modules():
@@ -146,7 +146,7 @@ def as_torch_starts(layer: nn.Linear, seed: int) -> None:
 
     Published protocols that state a seed start there, and a short training ends close to where it starts.
     """
-    layer.to_empty(device="cpu")
+    with_memory(layer, torch.device("cpu"))
     generator = torch.Generator().manual_seed(seed)
     bound = 1.0 / math.sqrt(layer.in_features)
     with torch.no_grad():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 
-from sealround.learning.layers import seed_dropout
+from sealround.learning.layers import seed_dropout, with_memory
 from sealround.learning.models import Network, build_model, is_linear
 from sealround.learning.vector import FlatModule, bind
 
@@ -58,7 +58,7 @@ def predictor_for(model: Model, shape: tuple[int, ...], device: torch.device) ->
     Returns:
         A `LinearPredictor` if the model is linear, else a `NetworkPredictor`.
     """
-    flat = bind(build_model(model, shape).to_empty(device=device), device)
+    flat = bind(with_memory(build_model(model, shape), device), device)
     return LinearPredictor(flat) if is_linear(model) else NetworkPredictor(flat)
 
 
