@@ -32,6 +32,13 @@ __all__ = ["FORMAT", "environment", "gather"]
 
 FORMAT = "sealround-evidence/1"
 
+_PARTITIONS = {
+    "column": None,
+    "iid": "divided at random into sites of equal size and mix",
+    "dirichlet": "divided so that the outcome is unequally common at the sites (Dirichlet label skew)",
+    "quantity": "divided at random into sites of unequal size",
+}
+
 _PACKAGES = ("numpy", "polars", "pydantic", "safetensors", "scikit-learn", "torch")
 
 
@@ -90,6 +97,8 @@ def gather(study: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Train
         },
         "cohort": {
             **_source(study),
+            "simulated": study.cohort.sites.kind != "column",
+            "partition": _PARTITIONS[study.cohort.sites.kind],
             "sites": {
                 site: cohort_card(cohort, study, study.standardisation.min_cell_count)
                 for site, cohort in cohorts.items()
@@ -107,7 +116,7 @@ def gather(study: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Train
             {"site": gone.site, "round": gone.round, "why": gone.why} for gone in federated.coordinator.excluded
         ]
         + [
-            {"site": next(iter(job.plan.roster)), "round": 0, "why": f"{job.plan.job}: {job.failure}"}
+            {"site": job.plan.roster[0], "round": None, "why": f"training {job.plan.job}: {job.failure}"}
             for job in jobs
             if job.failure is not None
         ],
