@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import torch
 
@@ -17,7 +17,7 @@ from sealround.federation.interfaces import InputShape
 from sealround.learning import backbone
 from sealround.learning.device import device_for
 from sealround.learning.examples import Examples, Features, Images, shared, targets_of
-from sealround.learning.losses import BinaryLoss, CoxLoss, Loss, class_weights
+from sealround.learning.losses import BinaryLoss, CoxLoss, Loss, Targets, class_weights, log_odds
 from sealround.learning.predictors import Predictor, predictor_for
 from sealround.study.sections import Cox, FrozenBackbone, LocalIntercept
 
@@ -41,7 +41,7 @@ class Encoding:
     Attributes:
         statistics: The statistics.
         parts: Examples of each split, in the cohort's order.
-        loss: The study's, with class weights from the statistics.
+        loss: The study's, with class weights from the statistics or the site's own log odds.
         predictor: The study's model for such inputs, its parameters undefined: load before each use.
     """
 
@@ -105,7 +105,7 @@ class Encodings:
             mean, scale = (shared(values, device).reshape(-1, 1, 1) for values in (encoded.mean, encoded.scale))
             parts[split] = Examples(Images(self._pixels, shared(rows, device), mean, scale), targets)
         predictor = predictor_for(study.model, parts[SplitName.TRAIN].inputs.shape, device)
-        return Encoding(statistics, parts, _loss(study, statistics), predictor)
+        return Encoding(statistics, parts, _loss(study, statistics, parts[SplitName.TRAIN].targets), predictor)
 
     @functools.cached_property
     def _pixels(self) -> torch.Tensor:
@@ -117,11 +117,19 @@ def _same(a: Statistics, b: Statistics) -> bool:
     return a.layout == b.layout and wire.encode(a.to_wire()) == wire.encode(b.to_wire())
 
 
-def _loss(study: Study, statistics: Statistics) -> Loss:
+def _loss(study: Study, statistics: Statistics, targets: Targets) -> Loss:
     if study.task == "survival":
         return CoxLoss()
-    balanced = study.training.class_balance == "weighted"
-    return BinaryLoss(class_weights(statistics) if balanced else (1.0, 1.0), study.training.label_smoothing)
+    smoothing, balance = study.training.label_smoothing, study.training.class_balance
+    match balance:
+        case "none":
+            return BinaryLoss(smoothing=smoothing)
+        case "weighted":
+            return BinaryLoss(weights=class_weights(statistics), smoothing=smoothing)
+        case "logit-adjusted":
+            return BinaryLoss(smoothing=smoothing, offset=log_odds(targets))
+        case _:
+            assert_never(balance)
 
 
 def _refuse_mismatch(study: Study, inputs: InputShape) -> None:

@@ -7,6 +7,7 @@ examples.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from sealround.federation.statistics import Statistics
 
-__all__ = ["BinaryLoss", "CoxLoss", "Loss", "Targets", "class_weights"]
+__all__ = ["BinaryLoss", "CoxLoss", "Loss", "Targets", "class_weights", "log_odds"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +72,12 @@ def class_weights(statistics: Statistics) -> tuple[float, float]:
     return statistics.examples / (2 * negatives), statistics.examples / (2 * positives)
 
 
+def log_odds(targets: Targets) -> float:
+    """Return the log odds of the outcome in some examples, one more of each class added (Laplace's rule)."""
+    positives = float(targets.event.sum())
+    return math.log((positives + 1.0) / (len(targets) - positives + 1.0))
+
+
 @dataclass(frozen=True, slots=True)
 class BinaryLoss:
     """Cross-entropy of one logit.
@@ -78,14 +85,18 @@ class BinaryLoss:
     Attributes:
         weights: Of a negative and of a positive example.
         smoothing: Targets are this much nearer to 1/2 (Szegedy et al. 2016, section 7): ``y (1 - s) + s / 2``.
+        offset: Added to every logit, as what is known about the site besides its patients' inputs (Menon et al. 2021,
+            equation 10); see `log_odds`.
     """
 
     weights: tuple[float, float] = (1.0, 1.0)
     smoothing: float = 0.0
+    offset: float = 0.0
 
     def derivative(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Return ``weight * (sigmoid(output) - target) / n``."""
-        residual = torch.sigmoid(outputs).sub_(self._wanted(targets.event)).div_(len(targets))
+        logits = outputs if self.offset == 0.0 else outputs + self.offset
+        residual = torch.sigmoid(logits).sub_(self._wanted(targets.event)).div_(len(targets))
         weight = self._weight(targets.event)
         return residual if weight is None else residual.mul_(weight)
 
@@ -93,7 +104,7 @@ class BinaryLoss:
         """Return the sum over examples, and their number."""
         event = torch.cat([batch.event for batch in targets])
         loss = functional.binary_cross_entropy_with_logits(
-            torch.cat(tuple(outputs)), self._wanted(event), self._weight(event), reduction="sum"
+            torch.cat(tuple(outputs)) + self.offset, self._wanted(event), self._weight(event), reduction="sum"
         )
         return float(loss), event.numel()
 

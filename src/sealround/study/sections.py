@@ -132,7 +132,7 @@ class CsvSource(Section):
     """One CSV file (optionally gzip-compressed), every cell read as text."""
 
     kind: Literal["csv"]
-    path: DataPath = Field(description="Relative to the study file; `data:` starts at the data folder.")
+    path: DataPath = Field(description="The file, relative to the study file; `data:` starts at the data folder.")
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = Field(default=",", description="Cell separator.")
     header: tuple[Name, ...] | None = Field(default=None, description="Column names of a file without a header line.")
 
@@ -141,14 +141,14 @@ class ParquetSource(Section):
     """One Parquet file."""
 
     kind: Literal["parquet"]
-    path: DataPath = Field(description="Relative to the study file; `data:` starts at the data folder.")
+    path: DataPath = Field(description="The file, relative to the study file; `data:` starts at the data folder.")
 
 
 class NpzSource(Section):
     """A NumPy `.npz` archive with images or ready-made feature vectors, and a table beside it in the same row order."""
 
     kind: Literal["npz"]
-    path: DataPath = Field(description="Relative to the study file; `data:` starts at the data folder.")
+    path: DataPath = Field(description="The file, relative to the study file; `data:` starts at the data folder.")
     array: Name = Field(description="Array of images (n,h,w) or (n,h,w,c), or of feature vectors (n,p).")
     table: DataPath | None = Field(
         default=None, description="CSV file in the same row order; else the archive's one-dimensional arrays."
@@ -159,14 +159,14 @@ class MedmnistSource(Section):
     """A MedMNIST archive: `train_images`, `train_labels`, `val_…`, `test_…`; yields columns `label` and `split`."""
 
     kind: Literal["medmnist"]
-    path: DataPath = Field(description="Relative to the study file; `data:` starts at the data folder.")
+    path: DataPath = Field(description="The file, relative to the study file; `data:` starts at the data folder.")
 
 
 class ImageFolderSource(Section):
     """A folder or zip archive of image files, and a CSV table that names them."""
 
     kind: Literal["image-folder"]
-    path: DataPath = Field(description="Folder or .zip. Relative to the study file; `data:` starts at the data folder.")
+    path: DataPath = Field(description="Folder or .zip, relative to the study file; `data:` starts at the data folder.")
     table: DataPath = Field(description="CSV file with a row for each image.")
     file_column: Name = Field(default="file", description="Column of the table with the file name.")
     size: Annotated[int, Field(ge=8, le=1024)] = Field(description="Images are resized to size x size pixels.")
@@ -340,7 +340,11 @@ class Cohort(Section):
     """What each site must provide."""
 
     source: Source = Field(description="Where the records are.")
-    columns: dict[Name, Column] = Field(default_factory=dict, description="Role of each column, by name.")
+    columns: dict[Name, Column] = Field(
+        default_factory=dict,
+        description="Role of each column, by name.",
+        examples=[{"age": {"role": "feature", "kind": "numeric"}}],
+    )
     sites: Sites = Field(description="Where sites come from.")
     split: Split = Field(default=RandomSplit(kind="random"), description="Training, validation and test.")
     missing_codes: tuple[Code, ...] = Field(
@@ -390,7 +394,7 @@ class Cnn(Section):
     channels: tuple[Count, ...] = Field(default=(16, 32, 64), min_length=1, description="Width of each block.")
     stem: Literal["pooled", "strided"] = Field(
         default="pooled",
-        description="`strided`: the first block is a conv 5x5 with stride 2 and no pool after it, at a quarter the cost.",
+        description="`strided`: the first block is a conv 5x5 with stride 2, without a pool; a quarter of the cost.",
     )
     dropout: Part = Field(default=0.0, description="Before the head.")
 
@@ -557,8 +561,11 @@ class Training(Section):
     local_epochs: Annotated[int, Field(ge=1, le=1000)] | None = Field(default=None, description="Passes a round.")
     local_steps: Annotated[int, Field(ge=1, le=100_000)] | None = Field(default=None, description="Or steps a round.")
     schedule: Literal["constant", "cosine"] = Field(default="constant", description="Learning rate over the rounds.")
-    class_balance: Literal["none", "weighted"] = Field(
-        default="none", description="`weighted`: each class counts the same in the loss, by the federated counts."
+    class_balance: Literal["none", "weighted", "logit-adjusted"] = Field(
+        default="none",
+        description="`weighted`: each class counts the same in the loss, by the federated counts. `logit-adjusted`: a "
+        "site adds the log odds of its own mix to logits in training, so that sites with different mixes learn one "
+        "model of balanced classes (Menon et al. 2021). Risks of both are for balanced classes; see `recalibration`.",
     )
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(default=0.0, description="Towards 1/2.")
     augmentation: Augmentation = Augmentation()

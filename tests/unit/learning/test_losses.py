@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from sealround.federation.statistics import Layout, Statistics
-from sealround.learning.losses import BinaryLoss, CoxLoss, Loss, Targets, class_weights
+from sealround.learning.losses import BinaryLoss, CoxLoss, Loss, Targets, class_weights, log_odds
 
 
 def _binary(number: int = 9, seed: int = 0) -> tuple[torch.Tensor, Targets]:
@@ -41,11 +41,11 @@ def _by_autograd(loss: Loss, outputs: torch.Tensor, targets: Targets) -> torch.T
         negative, positive = loss.weights
         weight = torch.where(targets.event > 0, positive, negative)
         wanted = targets.event * (1 - loss.smoothing) + loss.smoothing / 2
-        value = functional.binary_cross_entropy_with_logits(leaf, wanted, weight=weight)
+        value = functional.binary_cross_entropy_with_logits(leaf + loss.offset, wanted, weight=weight)
     return torch.autograd.grad(value, leaf)[0]
 
 
-@pytest.mark.parametrize("loss", [BinaryLoss(), BinaryLoss((0.7, 1.9)), BinaryLoss((0.7, 1.9), 0.2)])
+@pytest.mark.parametrize("loss", [BinaryLoss(), BinaryLoss((0.7, 1.9)), BinaryLoss((0.7, 1.9), 0.2, -1.3)])
 def test_the_binary_derivative_is_autograds(loss: BinaryLoss) -> None:
     outputs, targets = _binary()
     assert torch.allclose(loss.derivative(outputs, targets), _by_autograd(loss, outputs, targets), atol=1e-12)
@@ -73,6 +73,19 @@ def test_weights_and_smoothing_do_what_they_say() -> None:
     p = 1 / (1 + np.exp(-2.0))
     expected = 3.0 * -np.log(0.5) + 0.5 * -(0.9 * np.log(p) + 0.1 * np.log(1 - p))
     assert total == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_offset_shifts_the_logits_that_the_loss_sees() -> None:
+    outputs, targets = _binary()
+    plain, shifted = BinaryLoss(), BinaryLoss(offset=0.7)
+    assert torch.equal(shifted.derivative(outputs, targets), plain.derivative(outputs + 0.7, targets))
+    assert shifted.total([outputs], [targets]) == plain.total([outputs + 0.7], [targets])
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(3, 5), (0, 4), (4, 0), (0, 0)])
+def test_log_odds_are_smoothed_by_one_of_each(positives: int, negatives: int) -> None:
+    targets = Targets(torch.tensor([1.0] * positives + [0.0] * negatives))
+    assert log_odds(targets) == pytest.approx(np.log((positives + 1) / (negatives + 1)))
 
 
 def test_each_batch_is_a_risk_set_of_its_own() -> None:

@@ -219,6 +219,33 @@ def test_class_weights_come_from_all_sites_together(vectors: Make, ready: Make) 
     assert bias["rare"] > bias["even"] + 0.1  # a rare class that weighs more pulls the intercept up
 
 
+def test_logit_adjustment_learns_one_model_from_sites_with_different_mixes(vectors: Make, ready: Make) -> None:
+    descent = {"kind": "sgd", "learning_rate": 1.0}
+    training = {"optimizer": descent, "local_epochs": None, "local_steps": 300, "batch_size": 1000}
+    whole = vectors(900)
+    event = whole.outcome.event > 0
+    keep = event | (np.arange(900) % 6 == 0)  # nearly all positive: a sixth of the negatives
+    site = dataclasses.replace(
+        whole,
+        array=whole.array[keep],
+        outcome=Outcome(whole.outcome.event[keep]),
+        patient=whole.patient[keep],
+        split=whole.split[keep],
+    )
+    plain, adjusted = (
+        ready(small_study(training={**training, "class_balance": balance}), site)
+        for balance in ("none", "logit-adjusted")
+    )
+    updates = [each.work.train(each.train_order()).update for each in (plain, adjusted)]
+    rows = site.where(SplitName.TRAIN)
+    positives = site.outcome.event[rows].sum()
+    odds = np.log((positives + 1) / (rows.size - positives + 1))
+    assert odds > 1.0
+    # The same direction, and an intercept that has lost the site's own mix.
+    assert np.allclose(updates[0][:-1], updates[1][:-1], atol=0.02)
+    assert updates[0][-1] - updates[1][-1] == pytest.approx(odds, abs=0.05)
+
+
 def test_records_are_encoded_once_for_each_statistics_and_the_last_two_are_kept(
     vectors: Make, ready: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
