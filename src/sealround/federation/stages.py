@@ -14,8 +14,6 @@ EVALUATE  `Evaluate`           the testers     test results
 DONE      --                   --              --
 ========  ===================  ==============  ==========================================================
 
-A restored coordinator joins and pr
-
 Every function here takes the `Training` (what is known) and the `Answers` of the running stage. Checks come before
 changes, so that a refused answer leaves no trace.
 """
