@@ -284,7 +284,7 @@ def _images_are_large_enough(study: Study) -> Iterator[Finding]:
         return
     match model.kind:
         case "cnn":
-            least = 2 ** len(model.channels)
+            least = 2 ** max(len(model.channels) - 1, int(model.stem == "strided"))
         case "vgg16":
             least = 32
         case _:

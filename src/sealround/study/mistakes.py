@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from sealround.study.grammar import Grammar, Node, describe, inline_toml, words_at
-from sealround.study.words import nearest
+from sealround.study.words import also_called, nearest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -18,6 +18,7 @@ __all__ = ["explain", "turn"]
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _LONG_TEXT = 40
+_LONG_LIST = 8
 
 
 def turn(error: ErrorDetails) -> int:
@@ -80,23 +81,29 @@ def _sentence(description: str) -> str:
 def _unknown_key(path: KeyPath, loc: KeyPath, grammar: Grammar, recovery: Recovery) -> None:
     name, valid = str(path[-1]), list(grammar.locate(loc[:-1])[1].get("properties", {}))
     if (meant := nearest(name, valid)) is not None:
-        recovery.report(path, f"unknown word; expected one of {', '.join(valid)}", meant, mark="key")
+        recovery.report(path, _unknown(valid, meant), meant, mark="key")
         recovery.rename(path, meant)
-        return
-    if (advice := _goes_with(name, path[:-1], loc[:-1], grammar)) is not None:
+    elif (advice := _goes_with(name, path[:-1], loc[:-1], grammar)) is not None:
         recovery.report(path, *advice, mark="key")
         recovery.ignore(path)
-        return
-    homes = [home for home in grammar.homes(name) if home != path[:-1]]
-    below = [home for home in homes if home[: len(path) - 1] == path[:-1]]
-    if name != "kind" and (below or len(homes) == 1):
-        home = (below or homes)[0]
-        where = ".".join(map(str, home))
-        recovery.report(path, f"does not belong here but in {where}", f"{where}.{name}", mark="key")
-        recovery.move(path, (*home, name))
-        return
-    recovery.report(path, f"unknown word; expected one of {', '.join(valid)}" if valid else "unknown word", mark="key")
-    recovery.ignore(path)
+    elif (home := _home(name, path[:-1], grammar)) is not None:
+        *table, key = home
+        where = ".".join(map(str, table))
+        recovery.report(path, f"does not belong here but in {where}", f"{where}.{key}", mark="key")
+        recovery.move(path, home)
+    else:
+        recovery.report(path, _unknown(valid, None), mark="key")
+        recovery.ignore(path)
+
+
+def _home(name: str, table: KeyPath, grammar: Grammar) -> KeyPath | None:
+    """Return where a key, or what other tools call it, would be valid: below its table, or at the only such place."""
+    for key in (name, *also_called(name)):
+        homes = [home for home in grammar.homes(key) if home != table]
+        below = [home for home in homes if home[: len(table)] == table]
+        if key != "kind" and (below or len(homes) == 1):
+            return (*(below or homes)[0], key)
+    return None
 
 
 def _goes_with(name: str, table: KeyPath, loc: KeyPath, grammar: Grammar) -> tuple[str, str | None] | None:
@@ -129,9 +136,16 @@ def _unknown_tag(path: KeyPath, node: Node, table: dict[str, Any], grammar: Gram
 
 def _unknown_word(path: KeyPath, found: object, words: list[str], recovery: Recovery) -> str | None:
     meant = nearest(found, words) if isinstance(found, str) else None
-    shown = "unknown word" if isinstance(found, str) else f"found {_shown(found)}"
-    recovery.report(path, f"{shown}; expected one of {', '.join(words)}", meant)
+    message = _unknown(words, meant) if isinstance(found, str) else f"expected one of {', '.join(words)}"
+    recovery.report(path, message if isinstance(found, str) else f"{message}; found {_shown(found)}", meant)
     return meant
+
+
+def _unknown(valid: list[str], meant: str | None) -> str:
+    """Say what was expected; a long list says less than the nearest word."""
+    if meant is not None and len(valid) > _LONG_LIST:
+        return "unknown word"
+    return f"unknown word; expected one of {', '.join(valid)}" if valid else "unknown word"
 
 
 def _wrong_value(path: KeyPath, node: Node, found: object, grammar: Grammar, recovery: Recovery) -> None:
@@ -143,19 +157,36 @@ def _wrong_value(path: KeyPath, node: Node, found: object, grammar: Grammar, rec
         else:
             recovery.invent(path, words[0])
         return
-    expected, hint, suggestion = describe(node), "", None
-    if isinstance(found, str) and node.get("type") in {"integer", "number", "boolean"}:
-        if _NUMBER.fullmatch(found) or found in {"true", "false"}:
-            hint, suggestion = ": leave out the quotes", found
-    elif node.get("type") == "array" and not isinstance(found, list | dict):
-        hint, suggestion = ": put it in brackets", f"[{inline_toml(found)}]"
-    elif node.get("type") == "string" and isinstance(found, int | float) and not isinstance(found, bool):
-        hint, suggestion = ": put it in quotes", f'"{found}"'
+    expected = describe(node)
     if "pattern" in node and isinstance(found, str):
         expected = _sentence(node.get("description", expected)).partition(";")[0]
-        suggestion = _slug(found)
+    hint, suggestion = _instead(node, found, grammar)
     recovery.report(path, f"expected {expected}; found {_shown(found)}{hint}", suggestion)
     recovery.invent(path, grammar.example(node))
+
+
+def _instead(  # noqa: PLR0911  (one return per kind of slip)
+    node: Node, found: object, grammar: Grammar
+) -> tuple[str, str | None]:
+    """Say how to mend a value of a wrong type, and the value it most likely stands for."""
+    branches = grammar.branches(node)
+    match node.get("type", "object"), found:
+        case "string", str() if node.get("pattern", "").startswith("^[a-z0-9]"):
+            return "", _slug(found)
+        case "integer" | "number" | "boolean", str() if _NUMBER.fullmatch(found) or found in {"true", "false"}:
+            return ": leave out the quotes", found
+        case "array", str() | bool() | int() | float():
+            return ": put it in brackets", f"[{inline_toml(found)}]"
+        case "string", int() | float() if not isinstance(found, bool):
+            return ": put it in quotes", f'"{found}"'
+        case "object", list() if found and isinstance(found[0], dict):
+            return ": write the section's name in single brackets", None
+        case "object", str() if (meant := nearest(found, branches)) is not None:
+            return "", inline_toml(grammar.example(branches[meant]))
+        case "object", _:
+            return f": write, for example, {inline_toml(grammar.example(node))}", None
+        case _:
+            return "", None
 
 
 def _slug(text: str) -> str | None:

@@ -63,10 +63,6 @@ class Recovery:
             line = around.line
         self._problems[Problem(dotted(written), message, suggestion, line, span)] = None
 
-    def given(self, path: KeyPath) -> bool:
-        """Return whether the file spells out ``path``."""
-        return self._places[self.written(path)] is not None
-
     def rename(self, path: KeyPath, name: str) -> None:
         """Read the key at ``path`` as if it were spelt ``name``, unless that is there as well."""
         self.move(path, (*path[:-1], name))

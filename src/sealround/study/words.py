@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["nearest"]
+__all__ = ["also_called", "nearest"]
 
 # What other tools and papers call it; the first one that is valid at the place is meant.
 _ALSO_CALLED: dict[str, tuple[str, ...]] = {
@@ -34,6 +34,8 @@ _ALSO_CALLED: dict[str, tuple[str, ...]] = {
     "early-stopping": ("selection",),
     "epochs": ("local_epochs", "epochs"),
     "factor": ("categorical",),
+    "file": ("path",),
+    "filename": ("path",),
     "false": ("none",),
     "fedavg": ("mean", "plain"),
     "float": ("numeric",),
@@ -78,6 +80,11 @@ def _plain(word: str) -> str:
     return word.casefold().replace("_", "-").replace(" ", "-")
 
 
+def also_called(word: str) -> tuple[str, ...]:
+    """Return the words of a study file that other tools and papers call ``word``."""
+    return _ALSO_CALLED.get(_plain(word), ())
+
+
 def nearest(word: str, valid: Iterable[str]) -> str | None:
     """Return the valid word that ``word`` most likely stands for.
 
@@ -98,7 +105,7 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
     plain = _plain(word)
     if plain in by_plain:
         return by_plain[plain]
-    for known in _ALSO_CALLED.get(plain, ()):
+    for known in also_called(word):
         if _plain(known) in by_plain:
             return by_plain[_plain(known)]
     close = difflib.get_close_matches(plain, by_plain, n=1, cutoff=_LIKENESS)

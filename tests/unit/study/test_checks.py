@@ -225,7 +225,7 @@ def training(text: str) -> dict[str, str]:
             id="small for vgg",
         ),
         pytest.param(
-            IMAGE_STUDY | {SOURCE: IMAGES.replace("64", "8"), MODEL: 'kind = "cnn"\nchannels = [4, 4, 4, 4]'},
+            IMAGE_STUDY | {SOURCE: IMAGES.replace("64", "8"), MODEL: 'kind = "cnn"\nchannels = [4, 4, 4, 4, 4]'},
             "cohort.source.size",
             "at least 16",
             id="small for cnn",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,8 @@ from sealround.study.loading import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def test_a_valid_study_is_read_with_its_defaults(small: str) -> None:
@@ -20,6 +22,11 @@ def test_a_valid_study_is_read_with_its_defaults(small: str) -> None:
     assert study.primary_metric == "auroc"
     assert study.cohort.missing_codes == ("", "?", "NA", "NaN")
     assert study.training.server.kind == "fedavg"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_example_is_a_valid_study(path: Path) -> None:
+    assert load_study(path).study.rounds >= 1
 
 
 def test_a_study_never_changes_after_loading(small: str) -> None:

@@ -96,6 +96,39 @@ if TYPE_CHECKING:
             None,
             id="of another kind",
         ),
+        pytest.param(
+            {"bootstrap = 200": "lr = 1"}, "evaluation.lr", 23, "unknown word", None, id="at home in two places"
+        ),
+        pytest.param(
+            {"local_epochs = 1": 'local_epochs = 1\nstrategy = { kind = "fedavg" }'},
+            "training.strategy",
+            21,
+            "unknown word",
+            "server",
+            id="another tool's word, long list left out",
+        ),
+        pytest.param(
+            {"local_epochs = 1": 'local_epochs = 1\nserver = "FedAvg"'},
+            "training.server",
+            21,
+            'found the text "FedAvg"',
+            '{ kind = "fedavg" }',
+            id="kind without its table",
+        ),
+        pytest.param(
+            {'{ unit = "none", reason = "simulation on public data" }': "false"},
+            "protection.privacy",
+            28,
+            'write, for example, { unit = "none", reason = ',
+            None,
+            id="false instead of a table",
+        ),
+        pytest.param(
+            {"[evaluation]": "[[evaluation]]"}, "evaluation", 22, "in single brackets", None, id="double brackets"
+        ),
+        pytest.param(
+            {'"cohort.csv"': '"a\\tb"'}, "cohort.source.path", 7, "found the text", None, id="control character"
+        ),
         pytest.param({"bootstrap = 200": "day = 2026-01-02"}, "evaluation.day", 23, "dates and times", None, id="date"),
         pytest.param(
             {"rounds = 3": "rounds = 99999999999999999999"}, "study.rounds", 3, "within -2^63", None, id="beyond TOML"

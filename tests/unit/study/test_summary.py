@@ -65,6 +65,46 @@ def test_image_model(changed: Changed, model: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ('{ kind = "csv", path = "a.csv" }', "CSV file a.csv"),
+        ('{ kind = "parquet", path = "a.parquet" }', "Parquet file a.parquet"),
+        ('{ kind = "builtin", name = "heart-disease" }', "built-in data set heart-disease"),
+    ],
+)
+def test_source(changed: Changed, source: str, words: str) -> None:
+    edits = {SOURCE: source}
+    if "builtin" in source:
+        edits |= {'disease = { role = "label", positive = [1] }': "", 'hospital = { role = "site" }': ""}
+    assert describe_source(parse_study(changed(edits), "study.toml").cohort) == words
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ('{ kind = "npz", path = "a.npz", array = "x" }', 'array "x" of a.npz'),
+        (
+            '{ kind = "image-folder", path = "a.zip", table = "a.csv", size = 64 }',
+            "images of a.zip at 64x64 pixels",
+        ),
+    ],
+)
+def test_source_of_arrays(changed: Changed, source: str, words: str) -> None:
+    study = parse_study(changed({**NO_COLUMNS, SOURCE: source, 'kind = "logistic"': 'kind = "cnn"'}), "study.toml")
+    assert describe_source(study.cohort) == words
+
+
+def test_flambys_split(changed: Changed) -> None:
+    edits = {
+        SOURCE: '{ kind = "builtin", name = "heart-disease" }',
+        'disease = { role = "label", positive = [1] }': "",
+        'hospital = { role = "site" }': "",
+        'sites = { kind = "column" }': 'sites = { kind = "column" }\nsplit = { kind = "flamby-heart" }',
+    }
+    assert describe_split(parse_study(changed(edits), "study.toml").cohort) == "FLamby's"
+
+
+@pytest.mark.parametrize(
     ("sites", "words"),
     [
         ('{ kind = "column" }', "as the data names them"),
