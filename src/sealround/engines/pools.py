@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Inline", "Place", "Pool", "Setup", "Workers", "spread"]
 
+_DIED = (
+    'often memory: resume with fewer --workers. A script that starts runs needs `if __name__ == "__main__":` around '
+    "its own code, since workers import it"
+)
+
 Place = tuple[str, "PartyId"]
 """A site of one training: job and party."""
 
@@ -129,11 +134,13 @@ class Workers:
                 {place: snapshot for place, snapshot in setup.snapshots.items() if place in own},
             )
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, part), daemon=True, name=f"sites-{worker}")
+            process = context.Process(target=_serve, args=(theirs,), daemon=True, name=f"sites-{worker}")
             process.start()
             theirs.close()
             self._processes.append(process)
             self._pipes.append(ours)
+            # Not as an argument of the process: one that dies before it reads a large argument leaves us waiting.
+            self._send(worker, part)
 
     def post(self, request: Request) -> None:
         """Queue a request at the worker where its site lives."""
@@ -153,9 +160,7 @@ class Workers:
         try:
             answer = pipe.recv()
         except (EOFError, OSError) as error:
-            raise ServiceError(
-                f"worker process {worker} died", hint="often memory: resume with fewer --workers"
-            ) from error
+            raise ServiceError(f"worker process {worker} died", hint=_DIED) from error
         self._busy[worker] = False
         self._feed(worker)
         if isinstance(answer, BaseException):
@@ -174,18 +179,22 @@ class Workers:
     def _feed(self, worker: int) -> None:
         if self._queues[worker] and not self._busy[worker]:
             self._busy[worker] = True
-            try:
-                self._pipes[worker].send(self._queues[worker].popleft())
-            except OSError as error:
-                raise ServiceError(f"worker process {worker} died", hint="resume with fewer --workers") from error
+            self._send(worker, self._queues[worker].popleft())
+
+    def _send(self, worker: int, message: Setup | Request) -> None:
+        try:
+            self._pipes[worker].send(message)
+        except OSError as error:
+            raise ServiceError(f"worker process {worker} died", hint=_DIED) from error
 
 
-def _serve(pipe: Connection, setup: Setup) -> None:
+def _serve(pipe: Connection) -> None:
     """Answer requests until the pipe closes."""
     # Ctrl-C goes to the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    host = Host(setup.study, setup.cohorts, setup.snapshots)
     try:
+        setup: Setup = pipe.recv()
+        host = Host(setup.study, setup.cohorts, setup.snapshots)
         while True:
             request: Request = pipe.recv()
             start = time.perf_counter()
