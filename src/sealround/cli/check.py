@@ -97,17 +97,19 @@ def _print_source(console: Console, lines: list[str], problem: Problem, gutter: 
     start, stop = problem.span or (0, 0)
     shown = Text(source[:_LONGEST_LINE])
     shown.stylize("bold red", start, stop)
-    bar = Text(f"{problem.line:>{gutter}} │ ", style="blue")
-    console.print(bar + shown, no_wrap=True, crop=False, overflow="ignore")
+    line = Text.assemble((f"{problem.line:>{gutter}} │ ", "blue"), shown)
+    console.print(line, no_wrap=True, crop=False, overflow="ignore")
     if problem.span and stop <= _LONGEST_LINE:
-        marks = Text(" " * (gutter + 1) + "│ " + " " * start, style="blue")
-        console.print(marks + Text("^" * max(stop - start, 1), style="bold red"), no_wrap=True, crop=False)
+        below = Text.assemble((f"{'':>{gutter}} │ ", "blue"), " " * start, ("^" * max(stop - start, 1), "bold red"))
+        console.print(below, no_wrap=True, crop=False, overflow="ignore")
 
 
 def _print_valid(path: Path, study: Study, site: SiteFile | None) -> None:
     console = _console()
     console.print(Text.assemble(("✓ ", "bold green"), (str(path), "bold"), " is a valid study"))
     table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")  # a digest is of use as a whole only
     for name, words in _summary(study).items():
         table.add_row(Text(name, style="dim"), Text(words))
     console.print(Padding(table, (0, 0, 1, 2), expand=False))

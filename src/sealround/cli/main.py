@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import NoReturn
 
@@ -81,6 +82,9 @@ click.version_option(__version__, prog_name="sealround", message="%(prog)s %(ver
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file or pipe may have an encoding without every letter
+            stream.reconfigure(errors="replace")
     try:
         status = cli.main(args=arguments, prog_name="sealround", standalone_mode=False)
     except click.ClickException as error:
