@@ -169,6 +169,7 @@ def words_at(node: Node) -> list[str]:
 def describe(node: Node) -> str:  # noqa: PLR0911  (one return per type)
     """Say in plain words what may stand at a resolved node.
 
+    >>> from sealround.study.grammar import describe
     >>> describe({"type": "integer", "minimum": 1, "maximum": 500})
     'a whole number from 1 to 500'
     """
@@ -200,6 +201,7 @@ def describe(node: Node) -> str:  # noqa: PLR0911  (one return per type)
 def inline_toml(value: object) -> str:
     """Write a value as TOML on one line.
 
+    >>> from sealround.study.grammar import inline_toml
     >>> inline_toml({"kind": "sgd", "learning_rate": 0.1})
     '{ kind = "sgd", learning_rate = 0.1 }'
     """

@@ -48,6 +48,7 @@ class Place:
 def dotted(path: KeyPath) -> str:
     """Return a path as one would write it: ``cohort.columns."chest pain".missing[0]``.
 
+    >>> from sealround.study.places import dotted
     >>> dotted(("cohort", "columns", "chest pain", "missing", 0))
     'cohort.columns."chest pain".missing[0]'
     """

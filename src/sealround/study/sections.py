@@ -199,6 +199,11 @@ class CategoricalFeature(Section):
     levels: tuple[str, ...] | None = Field(
         default=None, description="Every level, as text; else found by the sites together."
     )
+    names: dict[str, Name] = Field(
+        default_factory=dict,
+        description="What reports call the levels, where they are codes.",
+        examples=[{"0": "female", "1": "male"}],
+    )
     missing: tuple[Code, ...] = Field(default=(), description="Codes that mean missing, besides `missing_codes`.")
     sensitive: bool = Field(default=False, description="A protected characteristic, reported by subgroup.")
     drop_first: bool = Field(default=False, description="Leave the first level out of the encoding.")
@@ -215,6 +220,9 @@ class LabelColumn(Section):
         min_length=1, description="Values that mean the outcome is present.", examples=[[1]]
     )
     negative: tuple[Code, ...] | None = Field(default=None, description="Values that mean absent; else every other.")
+    outcome: str = Field(
+        default="", max_length=80, description="What reports call the outcome.", examples=["pneumonia"]
+    )
 
 
 class TimeColumn(Section):
@@ -346,6 +354,9 @@ class Cohort(Section):
         examples=[{"age": {"role": "feature", "kind": "numeric"}}],
     )
     sites: Sites = Field(description="Where sites come from.")
+    site_term: Literal["site", "hospital", "region", "centre"] = Field(
+        default="hospital", description="What reports call a site."
+    )
     split: Split = Field(default=RandomSplit(kind="random"), description="Training, validation and test.")
     missing_codes: tuple[Code, ...] = Field(
         default=("", "?", "NA", "NaN"), description="Codes that mean missing anywhere."

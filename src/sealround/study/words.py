@@ -98,6 +98,7 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
     Returns:
         One of ``valid``, or ``None`` if nothing is near.
 
+    >>> from sealround.study.words import nearest
     >>> nearest("Learnig-Rate", ["learning_rate", "momentum"])
     'learning_rate'
     """
