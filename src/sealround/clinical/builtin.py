@@ -50,23 +50,27 @@ def _coded(*levels: str) -> CategoricalFeature:
     return CategoricalFeature(role="feature", kind="categorical", levels=levels, drop_first=levels == ("0", "1"))
 
 
+# As heart-disease.names has them.
+_CHEST_PAIN = {"1": "typical angina", "2": "atypical angina", "3": "non-anginal pain", "4": "asymptomatic"}
+_RESTING_ECG = {"0": "normal", "1": "ST-T wave abnormality", "2": "left ventricular hypertrophy"}
+
 # Features as in FLamby: slope, ca and thal are almost empty outside Cleveland; their absence would name the hospital.
 _HEART_COLUMNS: dict[str, Column] = {
     "hospital": SiteColumn(role="site"),
     "age": _numeric("years", 18, 110),
-    "sex": _coded("0", "1").model_copy(update={"sensitive": True}),
-    "cp": _coded("1", "2", "3", "4"),
+    "sex": _coded("0", "1").model_copy(update={"sensitive": True, "names": {"0": "female", "1": "male"}}),
+    "cp": _coded("1", "2", "3", "4").model_copy(update={"names": _CHEST_PAIN}),
     "trestbps": _numeric("mmHg", 50, 260).model_copy(update={"missing": (0,)}),
     "chol": _numeric("mg/dl", 50, 700).model_copy(update={"missing": (0,)}),
-    "fbs": _coded("0", "1"),
-    "restecg": _coded("0", "1", "2"),
+    "fbs": _coded("0", "1").model_copy(update={"names": {"0": "up to 120 mg/dl", "1": "above 120 mg/dl"}}),
+    "restecg": _coded("0", "1", "2").model_copy(update={"names": _RESTING_ECG}),
     "thalach": _numeric("beats/min", 40, 220),
-    "exang": _coded("0", "1"),
+    "exang": _coded("0", "1").model_copy(update={"names": {"0": "no", "1": "yes"}}),
     "oldpeak": _numeric("mm", -3, 7),
     "slope": IgnoredColumn(role="ignore"),
     "ca": IgnoredColumn(role="ignore"),
     "thal": IgnoredColumn(role="ignore"),
-    "num": LabelColumn(role="label", positive=(1, 2, 3, 4), negative=(0,)),
+    "num": LabelColumn(role="label", positive=(1, 2, 3, 4), negative=(0,), outcome="coronary artery disease"),
 }
 
 _NUCLEUS = (

@@ -89,12 +89,13 @@ def _categorical(cohort: SiteCohort, roles: Roles, name: str, minimum: int) -> d
         for level, count in counts.items()
         if level in declared or count >= minimum
     }
+    readable = feature.names if feature is not None else {}
     rest = cells.is_in([level for level in names if level not in shown]).fill_null(value=False).to_numpy()
     if rest.any():
         shown[OTHER_LEVELS] = _shown(cohort, rest, minimum)
     return {
         "name": name,
         "kind": "categorical",
-        "levels": shown,
+        "levels": {readable.get(level, level): count for level, count in shown.items()},
         "missing": _shown(cohort, cells.is_null().to_numpy(), minimum),
     }

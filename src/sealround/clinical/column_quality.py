@@ -67,7 +67,7 @@ def column_findings(
     if column.distinct == 1 and cohort.rows - column.missing >= _FEW_ROWS:
         yield from _constant(cohort, roles, column, elsewhere)
     if column.kind == "numeric":
-        yield from _numbers(cohort, roles, column)
+        yield from _numbers(cohort, roles, column, minimum)
     else:
         yield from _rare_levels(cohort, column, minimum)
 
@@ -124,7 +124,7 @@ def _is_measured(roles: Roles, name: str, elsewhere: Sequence[SiteCohort]) -> bo
     return bool(feature.unit) or feature.range is not None or distinct >= _SCALE_VALUES
 
 
-def _numbers(cohort: SiteCohort, roles: Roles, column: ColumnQuality) -> Iterator[Finding]:
+def _numbers(cohort: SiteCohort, roles: Roles, column: ColumnQuality, minimum: int) -> Iterator[Finding]:
     plausible = roles.numeric[column.name].range
     for code, count in codes_standing_out(_present(cohort.table[column.name])):
         if plausible is not None and plausible[0] <= code <= plausible[1]:
@@ -135,7 +135,8 @@ def _numbers(cohort: SiteCohort, roles: Roles, column: ColumnQuality) -> Iterato
             "warning",
             "suspicious-code",
             count,
-            f"{code}, which stands apart from all other values",
+            # A code that few patients have is a patient's value as far as anybody can tell.
+            f"{code if count >= minimum else 'a usual code for missing'}, which stands apart from all other values",
             f"if {code} means missing, say so in `cohort.columns.{column.name}.missing`",
         )
     if column.out_of_range:

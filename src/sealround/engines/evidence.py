@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sealround import __version__
 from sealround.clinical import BUILTIN, cohort_card
+from sealround.clinical.roles import roles_of
 from sealround.learning import describe_model, device_name, difference, summarise
 from sealround.study import study_digest
 from sealround.study.sections import BuiltinSource
@@ -93,10 +94,12 @@ def gather(study: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Train
             "model": describe_model(study, released.inputs, released.statistics),
             "parameters": int(released.vector.size),
             "confidence": confidence,
+            **_outcome(study),
             "min_cell_count": study.standardisation.min_cell_count,
         },
         "cohort": {
             **_source(study),
+            "site_term": study.cohort.site_term,
             "simulated": study.cohort.sites.kind != "column",
             "partition": _PARTITIONS[study.cohort.sites.kind],
             "sites": {
@@ -131,6 +134,15 @@ def gather(study: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Train
         },
         "environment": environment(),
     }
+
+
+def _outcome(study: Study) -> dict[str, str]:
+    roles = roles_of(study.cohort)
+    known = {
+        "outcome": roles.label[1].outcome if roles.label else "",
+        "time_unit": roles.time[1].unit if roles.time else "",
+    }
+    return {key: text for key, text in known.items() if text}
 
 
 def _source(study: Study) -> dict[str, str | None]:
