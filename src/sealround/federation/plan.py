@@ -63,6 +63,10 @@ class Plan:
         """Return the validation metric of a summed tally: AUROC, or the c-index for survival."""
         return tally.c_index(validation) if self.study.task == "survival" else tally.auroc(validation)
 
+    def accuracy(self, validation: Tally) -> float | None:
+        """Return the accuracy of a summed tally at a risk of 0.5, ``None`` for survival."""
+        return None if self.study.task == "survival" else tally.accuracy(validation)
+
     def threshold(self, validation: Tally, calibration: tuple[float, float]) -> float:
         """Choose the decision threshold on the (recalibrated) risk, as the study says; 0.5 where none can be."""
         rule = self.study.evaluation.threshold

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -10,6 +10,7 @@ from sealround.federation import tally as tallies
 
 if TYPE_CHECKING:
     from sealround.federation.interfaces import InputShape
+    from sealround.federation.plan import Plan
     from sealround.federation.statistics import Statistics
     from sealround.vocabulary import PartyId, RoundId, Tally, Update
     from sealround.wire import Value
@@ -44,6 +45,7 @@ class RoundRecord:
         train_loss: Mean loss over the round's training steps, over all sites.
         validation_loss: Mean loss of the round's candidate model on all sites' validation data.
         validation: Its validation metric (AUROC or c-index).
+        accuracy: Its accuracy at a risk of 0.5 on the same data; ``None`` for survival.
         sites: The same three for each site that took part.
         bytes_down: Sent to the sites.
         bytes_up: Received from them.
@@ -54,6 +56,7 @@ class RoundRecord:
     train_loss: float | None = None
     validation_loss: float | None = None
     validation: float | None = None
+    accuracy: float | None = None
     sites: Mapping[PartyId, Curve] = field(default_factory=dict)
     bytes_down: int = 0
     bytes_up: int = 0
@@ -64,18 +67,17 @@ class RoundRecord:
         sites = {site: {"train_loss": tallies.mean_losses(values)[0]} for site, values in by_site.items()}
         return replace(self, train_loss=tallies.mean_losses(total)[0], sites=_merged(self.sites, sites))
 
-    def with_validation(
-        self, score: Callable[[Tally], float | None], total: Tally, by_site: Mapping[PartyId, Tally]
-    ) -> RoundRecord:
+    def with_validation(self, plan: Plan, total: Tally, by_site: Mapping[PartyId, Tally]) -> RoundRecord:
         """Add the validation results of the round's candidate model, which arrive with the next round's tallies."""
         sites = {
-            site: {"validation_loss": tallies.mean_losses(values)[1], "validation": score(values)}
+            site: {"validation_loss": tallies.mean_losses(values)[1], "validation": plan.score(values)}
             for site, values in by_site.items()
         }
         return replace(
             self,
             validation_loss=tallies.mean_losses(total)[1],
-            validation=score(total),
+            validation=plan.score(total),
+            accuracy=plan.accuracy(total),
             sites=_merged(self.sites, sites),
         )
 
@@ -86,6 +88,7 @@ class RoundRecord:
             "train_loss": self.train_loss,
             "validation_loss": self.validation_loss,
             "validation": self.validation,
+            "accuracy": self.accuracy,
             "sites": {site: dict(curve) for site, curve in self.sites.items()},
             "bytes_down": self.bytes_down,
             "bytes_up": self.bytes_up,

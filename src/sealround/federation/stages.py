@@ -334,11 +334,11 @@ def _conclude_train(training: Training, answers: Answers) -> Stage:
 
 def _record_validation(training: Training, answers: Answers) -> Validated:
     """Write down the validation of the candidate that the stage was asked about."""
-    learned, score = training.learned, training.plan.score
+    learned, plan = training.learned, training.plan
     total = answers.total()
     *earlier, last = learned.history
-    learned.history = (*earlier, last.with_validation(score, total, answers.by_site()))
-    validated = Validated(learned.candidate, learned.round, total, score(total))
+    learned.history = (*earlier, last.with_validation(plan, total, answers.by_site()))
+    validated = Validated(learned.candidate, learned.round, total, plan.score(total))
     if learned.best is None or _better(validated, learned.best):
         learned.best = validated
     return validated

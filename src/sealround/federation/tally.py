@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BINS",
     "BIN_CENTRES",
+    "accuracy",
     "auroc",
     "binary_tally",
     "c_index",
@@ -110,6 +111,14 @@ def auroc(tally: Tally) -> float | None:
         return None
     below = np.cumsum(negative) - negative
     return float((positive @ (below + negative / 2)) / pairs)
+
+
+def accuracy(tally: Tally) -> float | None:
+    """Accuracy at a risk of 0.5, which is the edge between two bins; ``None`` without validation data."""
+    negative, positive = _histograms(tally)
+    number = negative.sum() + positive.sum()
+    right = negative[: BINS // 2].sum() + positive[BINS // 2 :].sum()
+    return float(right / number) if number else None
 
 
 def c_index(tally: Tally) -> float | None:

@@ -29,6 +29,12 @@ def test_auroc_of_the_sum_is_that_of_all_patients_within_the_stated_bound() -> N
     assert tally.auroc(total) == pytest.approx(roc_auc_score(outcome, logits), abs=bound)
 
 
+def test_accuracy_is_that_at_a_risk_of_one_half() -> None:
+    logits, outcome = _site(7)
+    assert tally.accuracy(_tally(logits, outcome)) == np.mean((logits >= 0) == outcome)
+    assert tally.accuracy(np.zeros(tally.size("binary"))) is None
+
+
 def test_logits_beyond_the_limit_are_counted() -> None:
     found = _tally(np.array([-1e9, 1e9, np.float64(16.0)]), np.array([0, 1, 1]))
     assert found[4] == 1
