@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from sealround.clinical.roles import roles_of
 from sealround.learning import describe_model, device_name, difference, summarise
 from sealround.study import study_digest
 from sealround.study.sections import BuiltinSource
+from sealround.study.summary import protection_states
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +116,7 @@ def gather(study: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Train
             for other in ("alone", "pooled")
             if other in models
         },
-        "protection": _protection(study),
+        "protection": [asdict(state) for state in protection_states(study)],
         "excluded": [
             {"site": gone.site, "round": gone.round, "why": gone.why} for gone in federated.coordinator.excluded
         ]
@@ -184,30 +186,6 @@ def _rounds(job: Job) -> list[dict[str, Any]]:
         tree: dict[str, Any] = record.to_wire()
         rounds.append(tree | {"seconds": seconds.get(record.round, 0.0)})
     return rounds
-
-
-def _protection(study: Study) -> list[dict[str, str]]:
-    protection = study.protection
-    return [
-        {
-            "name": "Secure aggregation",
-            "state": "off",
-            "reason": protection.secure_aggregation.reason,
-            "meaning": "The coordinator sees each hospital's update, counts and validation results in clear.",
-        },
-        {
-            "name": "Robust aggregation",
-            "state": "off",
-            "reason": protection.robustness.reason,
-            "meaning": "A plain mean is used: one lying or broken hospital can steer the model.",
-        },
-        {
-            "name": "Differential privacy",
-            "state": "off",
-            "reason": protection.privacy.reason,
-            "meaning": "Nothing bounds what updates or the released model reveal about a single patient.",
-        },
-    ]
 
 
 def _peak_rss(workers: int) -> int:

@@ -77,7 +77,7 @@ def protection_states(study: Study) -> tuple[ProtectionState, ...]:
             name="Secure aggregation",
             state="off",
             reason=protection.secure_aggregation.reason,
-            meaning="The coordinator sees each site's update, from which records may be rebuilt.",
+            meaning="The coordinator sees each site's counts and its updates, from which records may be rebuilt.",
         ),
         ProtectionState(
             name="Robust aggregation",
@@ -89,7 +89,7 @@ def protection_states(study: Study) -> tuple[ProtectionState, ...]:
             name="Differential privacy",
             state="off",
             reason=protection.privacy.reason,
-            meaning="Nothing bounds what the released model reveals about one patient.",
+            meaning="Nothing bounds what updates and the released model reveal about one patient.",
         ),
     )
 
