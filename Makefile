@@ -26,7 +26,7 @@ export MKL_NUM_THREADS := 1
 
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile --prefer-binary
 
-.PHONY: help run test lint types layers unit docs format bench public-names constraints clean distclean
+.PHONY: help run test lint types layers unit docs format bench generated constraints clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -61,7 +61,9 @@ format: $(TEST_READY) ## Let ruff format, and fix what it can
 bench: $(RUN_READY) ## The speed claims, as ratios in one run
 	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) "$$file" || exit 1; done
 
-public-names: $(TEST_READY) ## Rewrite the pinned list of public names
+generated: $(TEST_READY) ## Rewrite what is made from the code: the study file's page and schema, the public names
+	@$(VENV)/bin/sealround schema --markdown > docs/reference/study-file.md
+	@$(VENV)/bin/sealround schema > docs/reference/study.schema.json
 	@$(PY) tools/public_names.py > tests/docs/public_names.txt
 
 constraints: ## Resolve the newest versions anew and pin them (review the difference)

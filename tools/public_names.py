@@ -1,6 +1,6 @@
 """Print every public name, one a line: what the packages export through ``__all__``, read without importing them.
 
-``make public-names`` writes the list that a test pins, so that a change of the public surface is seen in review.
+``make generated`` writes the list that a test pins, so that a change of the public surface is seen in review.
 """
 
 from __future__ import annotations

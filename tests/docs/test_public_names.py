@@ -14,7 +14,7 @@ PINNED = Path(__file__).with_name("public_names.txt").read_text(encoding="utf-8"
 
 def test_the_exported_names_are_the_pinned_ones() -> None:
     exported = runpy.run_path(str(ROOT / "tools" / "public_names.py"))["public_names"]()
-    assert exported == PINNED, "if the change is meant: make public-names"
+    assert exported == PINNED, "if the change is meant: make generated"
 
 
 @pytest.mark.parametrize("module", sorted({name.rpartition(".")[0] for name in PINNED}))
