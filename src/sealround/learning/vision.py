@@ -80,13 +80,24 @@ def vgg16(model: Vgg16, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
             layers.append(nn.ReLU(inplace=True))
             channels = out
         layers.append(nn.MaxPool2d(2))
-    grid = [min(size // 32, _VGG_GRID) for size in (height, width)]
-    if grid != [height // 32, width // 32]:
-        layers.append(nn.AdaptiveAvgPool2d((grid[0], grid[1])))
+    pool, cells = _grid(height // 32, width // 32)
     hidden = model.hidden
-    layers += [nn.Flatten(), nn.Linear(channels * grid[0] * grid[1], hidden), nn.ReLU(inplace=True)]
+    layers += [pool, nn.Flatten(), nn.Linear(channels * cells, hidden), nn.ReLU(inplace=True)]
     layers += [Dropout(model.dropout), nn.Linear(hidden, hidden), nn.ReLU(inplace=True), Dropout(model.dropout)]
     return nn.Sequential(*layers), hidden
+
+
+def _grid(height: int, width: int) -> tuple[nn.Module, int]:
+    """Average a larger map down to 7 rows and columns with equal windows; return that, and how many cells there are.
+
+    Windows overlap where 7 does not divide the size. Not torch's adaptive pool, whose GPU gradient is not repeatable.
+    """
+    grid = [min(size, _VGG_GRID) for size in (height, width)]
+    strides = [size // cells for size, cells in zip((height, width), grid, strict=True)]
+    windows = [size - (cells - 1) * stride for size, cells, stride in zip((height, width), grid, strides, strict=True)]
+    if windows == [1, 1]:
+        return nn.Identity(), math.prod(grid)
+    return nn.AvgPool2d((windows[0], windows[1]), stride=(strides[0], strides[1])), math.prod(grid)
 
 
 def _at_least(pixels: int, height: int, width: int, kind: str) -> None:

@@ -76,6 +76,14 @@ def test_the_stem_keeps_the_resolution_below_128_pixels_only() -> None:
     assert strides == [(1, 1), (2, 2)]
 
 
+@pytest.mark.parametrize("size", [(32, 32), (64, 200), (224, 224), (256, 300), (448, 479)])
+def test_vgg_has_at_most_seven_by_seven_cells_whatever_the_image(size: tuple[int, int]) -> None:
+    network = build_model(Vgg16(kind="vgg16", width=2, hidden=16), (1, *size)).eval()
+    first = next(layer for layer in network.features if isinstance(layer, torch.nn.Linear))
+    assert first.in_features == 16 * min(size[0] // 32, 7) * min(size[1] // 32, 7)
+    assert network(torch.zeros(1, 1, *size, device="meta")).shape == (1,)
+
+
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
