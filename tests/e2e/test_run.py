@@ -218,6 +218,15 @@ def test_a_typo_is_met_with_the_nearest_word_and_nothing_is_written(study_file: 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_site_that_refuses_the_study_keeps_it_from_starting(study_file: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text('[site]\nname = "cleveland"\n[floors]\nrequire = ["privacy"]\n')
+    refused = _sealround("run", study_file, "--site", site, "--out", tmp_path / "run")
+    assert refused.returncode == 11
+    assert "floors.require: privacy is switched off" in refused.stderr
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from sealround.engines.in_process import Progress
 
+    _Workers = int | Literal["auto"] | None
+
 __all__ = ["resume", "run"]
 
 
@@ -24,10 +26,10 @@ class _WorkerCount(click.ParamType):  # type: ignore[type-arg]  # generic from c
 
     name = "auto|N"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """Return the number, ``None`` for auto."""
-        if value == "auto" or value is None:
-            return None
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | Literal["auto"]:
+        """Return the number, or ``"auto"``."""
+        if value == "auto":
+            return "auto"
         try:
             number = int(str(value))
         except ValueError:
@@ -42,9 +44,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the results 
 _workers = click.option(
     "--workers",
     type=_WorkerCount(),
-    default="auto",
-    show_default=True,
-    help="Worker processes for the sites; 0 computes in this process. The result is the same, byte for byte.",
+    help="Worker processes for the sites; 0 computes in this process. The result is the same, byte for byte.  "
+    "[default: as site.toml says, else auto]",
 )
 
 
@@ -56,13 +57,25 @@ _workers = click.option(
 @click.option(
     "--data-folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where `data:` paths start  [default: $SEALROUND_DATA, else the user's data folder]",
+    help="Where `data:` paths start  [default: as site.toml says, else $SEALROUND_DATA, else the user's data folder]",
+)
+@click.option(
+    "--site",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A site.toml: every simulated site insists on what it says.",
 )
 @_workers
 @_quiet
 @_json
 def run(
-    study: Path, out: Path | None, data_folder: Path | None, workers: int | None, *, quiet: bool, as_json: bool
+    study: Path,
+    out: Path | None,
+    data_folder: Path | None,
+    site: Path | None,
+    workers: _Workers,
+    *,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Run STUDY: train, compare, and write a run folder with the report.
 
@@ -73,7 +86,13 @@ def run(
 
     def go(observe: Callable[[Progress], None], folder_known: Callable[[Path], None]) -> Mapping[str, Any]:
         return start_run(
-            study, out=out, data_folder=data_folder, workers=workers, observe=observe, folder_known=folder_known
+            study,
+            out=out,
+            data_folder=data_folder,
+            workers=workers,
+            observe=observe,
+            folder_known=folder_known,
+            site_file=site,
         )
 
     _watch(go, quiet=quiet, as_json=as_json)
@@ -84,7 +103,7 @@ def run(
 @_workers
 @_quiet
 @_json
-def resume(run_folder: Path, workers: int | None, *, quiet: bool, as_json: bool) -> None:
+def resume(run_folder: Path, workers: _Workers, *, quiet: bool, as_json: bool) -> None:
     """Go on with RUN, a run folder, after the last round in its journal."""
     from sealround.engines.runs import resume_run
 

@@ -65,11 +65,14 @@ def environment() -> dict[str, Any]:
     }
 
 
-def gather(study: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Trainings, seconds: float) -> dict[str, Any]:
+def gather(
+    study: Study, local: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Trainings, seconds: float
+) -> dict[str, Any]:
     """Gather the evidence of a finished run.
 
     Args:
-        study: The study.
+        study: The study that is agreed on.
+        local: The study as every site ran it.
         cohorts: Each site's records, for table 1.
         trainings: Every training, done.
         seconds: Wall time of this process so far.
@@ -97,22 +100,22 @@ def gather(study: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Train
             "parameters": int(released.vector.size),
             "confidence": confidence,
             **_outcome(study),
-            "min_cell_count": study.standardisation.min_cell_count,
+            "min_cell_count": local.standardisation.min_cell_count,
         },
         "cohort": {
-            **_source(study),
+            **_source(local),
             "site_term": study.cohort.site_term,
             "simulated": study.cohort.sites.kind != "column",
             "partition": _PARTITIONS[study.cohort.sites.kind],
             "sites": {
-                site: cohort_card(cohort, study, study.standardisation.min_cell_count)
+                site: cohort_card(cohort, study, local.standardisation.min_cell_count)
                 for site, cohort in cohorts.items()
             },
         },
         "rounds": _rounds(federated),
         "models": {name: model for name, (_, model) in models.items()},
         "differences": {
-            f"federated-{other}": difference(models["federated"][0], models[other][0], confidence)
+            f"federated-{other}": _difference(models["federated"][0], models[other][0], confidence)
             for other in ("alone", "pooled")
             if other in models
         },
@@ -177,6 +180,12 @@ def _models(study: Study, trainings: Trainings) -> dict[str, tuple[Evaluations, 
             }
         result[name] = (by_site, model)
     return result
+
+
+def _difference(ours: Evaluations, theirs: Evaluations, confidence: float) -> Mapping[str, Any]:
+    """Compare at the sites that both have: the training of a site alone may have failed."""
+    sites = sorted(ours.keys() & theirs.keys())
+    return difference({site: ours[site] for site in sites}, {site: theirs[site] for site in sites}, confidence)
 
 
 def _rounds(job: Job) -> list[dict[str, Any]]:

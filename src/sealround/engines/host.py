@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from sealround.federation import Site
 from sealround.learning import TorchWork
-from sealround.study import study_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +50,8 @@ class Host:
     """Keeps the sites of one process; a party's records are encoded once for all trainings it takes part in.
 
     Args:
-        study: The study.
+        study: The study as the sites run it: at least as strict as the one that is agreed on.
+        digest: Digest of the study that is agreed on (32 bytes).
         cohorts: Records of each party that lives here.
         snapshots: What sites remember from before, by training and party.
     """
@@ -59,11 +59,12 @@ class Host:
     def __init__(
         self,
         study: Study,
+        digest: bytes,
         cohorts: Mapping[PartyId, SiteCohort],
         snapshots: Mapping[tuple[str, PartyId], bytes],
     ) -> None:
         self._study = study
-        self._digest = study_digest(study)
+        self._digest = digest
         self._cohorts = cohorts
         self._snapshots = snapshots
         self._works: dict[PartyId, TorchWork] = {}

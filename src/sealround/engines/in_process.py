@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sealround.engines.host import Request
-from sealround.errors import DivergenceError, ThresholdError
+from sealround.errors import CohortError, DivergenceError, ThresholdError
 from sealround.federation import Coordinator, Stage
 from sealround.storage import Checkpoint
 
@@ -57,7 +57,7 @@ class Job:
         initial_model: Makes the first global model.
         journal: Where it is written down.
         every_round: Checkpoint after each round; else every two seconds (what is lost is computed again).
-        may_fail: A comparison that diverges is reported; the study goes on.
+        may_fail: A comparison that cannot be made (it diverges, its site is too small) is reported; the study goes on.
     """
 
     plan: Plan
@@ -114,7 +114,7 @@ class Job:
         self.snapshots[answer.party] = answer.snapshot
         try:
             sends = self.coordinator.receive(answer.party, answer.payload)
-        except (DivergenceError, ThresholdError) as error:
+        except (CohortError, DivergenceError, ThresholdError) as error:
             if not self.may_fail:
                 raise
             self.failure = error.message

@@ -42,12 +42,14 @@ class Setup:
     """What a pool needs to know.
 
     Attributes:
-        study: The study.
+        study: The study as the sites run it.
+        digest: Digest of the study that is agreed on (32 bytes).
         cohorts: Records of every party.
         snapshots: What sites remember from before.
     """
 
     study: Study
+    digest: bytes
     cohorts: Mapping[PartyId, SiteCohort]
     snapshots: Mapping[Place, bytes]
 
@@ -76,7 +78,7 @@ class Inline:
     number = 0
 
     def __init__(self, setup: Setup) -> None:
-        self._host = Host(setup.study, setup.cohorts, setup.snapshots)
+        self._host = Host(setup.study, setup.digest, setup.cohorts, setup.snapshots)
         self._requests: collections.deque[Request] = collections.deque()
 
     def post(self, request: Request) -> None:
@@ -130,6 +132,7 @@ class Workers:
             parties = {party for _, party in own}
             part = Setup(
                 setup.study,
+                setup.digest,
                 {party: cohort for party, cohort in setup.cohorts.items() if party in parties},
                 {place: snapshot for place, snapshot in setup.snapshots.items() if place in own},
             )
@@ -194,7 +197,7 @@ def _serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         setup: Setup = pipe.recv()
-        host = Host(setup.study, setup.cohorts, setup.snapshots)
+        host = Host(setup.study, setup.digest, setup.cohorts, setup.snapshots)
         while True:
             request: Request = pipe.recv()
             start = time.perf_counter()

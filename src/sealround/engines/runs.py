@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,16 +16,18 @@ from sealround.engines.evidence import environment, gather
 from sealround.engines.model_file import model_file
 from sealround.engines.simulation import Simulation
 from sealround.errors import ConsistencyError
+from sealround.federation import Plan
 from sealround.report import render
 from sealround.storage import RunFolder
-from sealround.study import load_study, study_digest
+from sealround.study import apply_site, load_site_file, load_study, study_digest
+from sealround.study.site_file import check_roster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sealround.clinical.cohort import SiteCohort
     from sealround.engines.in_process import Progress
-    from sealround.study import Study
+    from sealround.study import SiteFile, Study
     from sealround.vocabulary import PartyId
 
 __all__ = ["fingerprint", "resume_run", "start_run"]
@@ -32,55 +35,82 @@ __all__ = ["fingerprint", "resume_run", "start_run"]
 RUNS = Path("runs")
 
 
+@dataclass(frozen=True, slots=True)
+class _Agreed:
+    """What is run.
+
+    Attributes:
+        study: The study that is agreed on: its digest is the run's.
+        local: The same as every site runs it: stricter where the site file is.
+        cohorts: Each site's records.
+        workers: Worker processes, ``None`` to measure and decide.
+    """
+
+    study: Study
+    local: Study
+    cohorts: Mapping[PartyId, SiteCohort]
+    workers: int | None
+
+
 def start_run(
     study_file: Path,
     *,
     out: Path | None,
     data_folder: Path | None,
-    workers: int | None,
+    workers: int | Literal["auto"] | None,
     observe: Callable[[Progress], None],
     folder_known: Callable[[Path], None],
+    site_file: Path | None = None,
 ) -> Mapping[str, Any]:
     """Run a study in a new run folder.
 
     Args:
         study_file: The study.
         out: Run folder; ``runs/<name>-<date>-<time>`` when ``None``.
-        data_folder: Where ``data:`` paths start; the default when ``None``.
-        workers: Worker processes, 0 for none, ``None`` to measure and decide.
+        data_folder: Where ``data:`` paths start; ``None`` for the site file's, else the default.
+        workers: Worker processes, 0 for none, ``"auto"`` to measure and decide; ``None`` as the site file says, else
+            ``"auto"``.
         observe: Told of every step.
         folder_known: Told of the run folder before anything is trained.
+        site_file: What every simulated site insists on.
 
     Returns:
         The evidence, as in the folder's ``metrics.json``.
 
     Raises:
+        PolicyDeniedError: If the site file refuses the study; nothing is written.
         SealroundError: As the parts raise; what is done so far stays in the folder.
     """
     began = time.monotonic()
     study = load_study(study_file)
+    site = None if site_file is None else load_site_file(site_file)
+    if data_folder is None and site_file is not None and site is not None and site.data.folder is not None:
+        data_folder = site_file.resolve().parent / site.data.folder
     places = Places.of_study(study_file, data_folder)
-    cohorts = load_cohorts(study, places)
+    agreed = _agree(study, site, places, workers)
+    site_text = None if site_file is None else site_file.read_bytes()
     stamp = dt.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder = RunFolder.create(
         out or RUNS / f"{study.study.name}-{stamp}",
         study_file.read_bytes(),
         {
             "study_digest": study_digest(study).hex(),
-            "cohorts_sha256": fingerprint(cohorts),
+            "site_sha256": _sha256(site_text),
+            "cohorts_sha256": fingerprint(agreed.cohorts),
             "study_folder": str(places.study_folder),
             "data_folder": str(places.data_folder.resolve()),
         },
+        site_text,
     )
     folder_known(folder.path)
     folder.write_json("environment.json", environment())
-    return _finish(study, cohorts, folder, workers, observe, began)
+    return _finish(agreed, folder, observe, began)
 
 
 def resume_run(
     run_folder: Path,
     *,
-    workers: int | None,
+    workers: int | Literal["auto"] | None,
     observe: Callable[[Progress], None],
     folder_known: Callable[[Path], None],
 ) -> Mapping[str, Any]:
@@ -97,7 +127,7 @@ def resume_run(
 
     Raises:
         UsageError: If it is not a run folder, or another process works in it.
-        ConsistencyError: If study or data are not those the run was started with.
+        ConsistencyError: If study, site file or data are not those the run was started with.
     """
     began = time.monotonic()
     folder = RunFolder.open(run_folder)
@@ -107,26 +137,51 @@ def resume_run(
     if study_digest(study).hex() != origin["study_digest"]:
         raise ConsistencyError("study.toml in the run folder has changed", hint="start a new run with the new study")
     places = Places(Path(origin["study_folder"]), Path(origin["data_folder"]))
-    cohorts = load_cohorts(study, places)
-    if fingerprint(cohorts) != origin["cohorts_sha256"]:
+    agreed = _agree(study, _kept_site_file(folder, origin), places, workers)
+    if fingerprint(agreed.cohorts) != origin["cohorts_sha256"]:
         raise ConsistencyError(
             "the data are not those this run was started with", hint="restore the data, or start a new run"
         )
-    return _finish(study, cohorts, folder, workers, observe, began)
+    return _finish(agreed, folder, observe, began)
 
 
-def _finish(
-    study: Study,
-    cohorts: Mapping[PartyId, SiteCohort],
-    folder: RunFolder,
-    workers: int | None,
-    observe: Callable[[Progress], None],
-    began: float,
-) -> Mapping[str, Any]:
+def _agree(study: Study, site: SiteFile | None, places: Places, workers: int | Literal["auto"] | None) -> _Agreed:
+    """Load the records and let a site file's say be had, before anything is trained.
+
+    Raises:
+        PolicyDeniedError: If the site file refuses the study, or a round of so few sites.
+    """
+    local = study if site is None else apply_site(study, site)
+    cohorts = load_cohorts(local, places)
+    if site is not None:
+        roster = tuple(sorted(cohorts))
+        check_roster(site, Plan(study, "federated", roster, roster).round_size(len(roster)))
+        workers = site.compute.workers if workers is None else workers
+    return _Agreed(study, local, cohorts, None if workers == "auto" else workers)
+
+
+def _kept_site_file(folder: RunFolder, origin: Mapping[str, Any]) -> SiteFile | None:
+    """Return the run's own copy of its site file; one that went missing would make the sites laxer."""
+    path = folder.file("site.toml")
+    text = path.read_bytes() if path.is_file() else None
+    if _sha256(text) != origin.get("site_sha256"):
+        raise ConsistencyError(
+            "site.toml in the run folder is not the one this run was started with",
+            hint="restore it, or start a new run with the new site file",
+        )
+    return None if text is None else load_site_file(path)
+
+
+def _sha256(text: bytes | None) -> str | None:
+    return None if text is None else hashlib.sha256(text).hexdigest()
+
+
+def _finish(agreed: _Agreed, folder: RunFolder, observe: Callable[[Progress], None], began: float) -> Mapping[str, Any]:
+    study, cohorts = agreed.study, agreed.cohorts
     folder.lock()
     try:
-        trainings = Simulation(study, cohorts, folder, workers).run(observe)
-        evidence = gather(study, cohorts, trainings, time.monotonic() - began)
+        trainings = Simulation(study, cohorts, folder, agreed.workers, agreed.local).run(observe)
+        evidence = gather(study, agreed.local, cohorts, trainings, time.monotonic() - began)
         released = trainings.federated.coordinator.released
         folder.write("model.safetensors", model_file(study, released))
         folder.write_json("metrics.json", evidence)
@@ -138,7 +193,16 @@ def _finish(
     return evidence
 
 
-_ROUND_COLUMNS = ("round", "train_loss", "validation_loss", "validation", "bytes_up", "bytes_down", "seconds")
+_ROUND_COLUMNS = (
+    "round",
+    "train_loss",
+    "validation_loss",
+    "validation",
+    "accuracy",
+    "bytes_up",
+    "bytes_down",
+    "seconds",
+)
 
 
 def _round_table(evidence: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list[object]]]:

@@ -18,6 +18,7 @@ from sealround.engines.pools import Inline, Setup, Workers, spread
 from sealround.errors import UsageError
 from sealround.federation import Plan
 from sealround.learning import device_name, initial_model
+from sealround.study import study_digest
 from sealround.vocabulary import PartyId
 
 if TYPE_CHECKING:
@@ -65,18 +66,25 @@ class Simulation:
     """Runs one study in one run folder.
 
     Args:
-        study: The study.
+        study: The study that is agreed on.
         cohorts: Each site's records.
         folder: Where to write; locked by the caller.
         workers: Worker processes; 0 computes in this process, ``None`` measures one round and decides.
+        local: The study as every site runs it (`apply_site`); ``None`` where that is no different.
     """
 
     def __init__(
-        self, study: Study, cohorts: Mapping[PartyId, SiteCohort], folder: RunFolder, workers: int | None
+        self,
+        study: Study,
+        cohorts: Mapping[PartyId, SiteCohort],
+        folder: RunFolder,
+        workers: int | None,
+        local: Study | None = None,
     ) -> None:
         if POOLED in cohorts:
             raise UsageError(f"a site cannot be called {POOLED!r}", hint="rename it in the data or the study file")
         self._study = study
+        self._local = study if local is None else local
         self._sites = tuple(sorted(cohorts))
         self._cohorts = dict(cohorts)
         self._folder = folder
@@ -151,7 +159,7 @@ class Simulation:
 
     def _pool(self, jobs: Sequence[Job], workers: int) -> Pool:
         snapshots = {(job.plan.job, party): kept for job in jobs for party, kept in job.snapshots.items()}
-        setup = Setup(self._study, self._cohorts, snapshots)
+        setup = Setup(self._local, study_digest(self._study), self._cohorts, snapshots)
         if not workers:
             return Inline(setup)
         loads: list[tuple[Place, float]] = []

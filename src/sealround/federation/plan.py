@@ -50,12 +50,16 @@ class Plan:
         """How many sites a step needs at the least: more than half of the roster."""
         return len(self.roster) // 2 + 1
 
+    def round_size(self, active: int) -> int:
+        """Return how many of ``active`` sites train in a round."""
+        share = self.study.training.participation
+        return active if share >= 1.0 else max(1, round(share * active))
+
     def participants(self, round_: RoundId, active: tuple[PartyId, ...]) -> tuple[PartyId, ...]:
         """Draw who trains in a round, in roster order."""
-        share = self.study.training.participation
-        if share >= 1.0:
+        number = self.round_size(len(active))
+        if number == len(active):
             return active
-        number = max(1, round(share * len(active)))
         draw = stream(self.study.study.seed, "participants", self.job, round_)
         return tuple(active[i] for i in np.sort(draw.choice(len(active), size=number, replace=False)))
 

@@ -255,7 +255,10 @@ def _conclude_levels(training: Training, answers: Answers) -> Stage:
 def _conclude_counts(training: Training, answers: Answers) -> Stage:
     statistics = Statistics.from_counts(training.learned.known_layout, answers.total())
     if statistics.examples <= 0:
-        raise CohortError("no site has training data", hint="run `sealround data check` and look at the split")
+        raise CohortError(
+            "no site reports training data: a site with fewer training patients than the minimum cell count does not",
+            hint="run `sealround data check` and look at the split",
+        )
     training.learned.statistics = statistics
     federated = training.plan.study.standardisation.kind == "federated" and statistics.layout.numeric
     return Stage.SQUARES if federated else Stage.PREPARE

@@ -2,7 +2,8 @@
 
 =====================  ===========================================================================
 ``study.toml``         the study file, byte for byte
-``run.json``           how the run was started: data folder, digest of the study
+``site.toml``          the site file, byte for byte, where the run has one
+``run.json``           how the run was started: data folder, digests of the study and the site file
 ``journal/<job>/``     see `sealround.storage.journal`
 ``metrics.json``       the evidence: every number of the report
 ``rounds.csv``         one line a round, for a spreadsheet
@@ -44,13 +45,16 @@ class RunFolder:
         self._lock: IO[bytes] | None = None
 
     @classmethod
-    def create(cls, path: Path, study_text: bytes, origin: Mapping[str, Any]) -> RunFolder:
+    def create(
+        cls, path: Path, study_text: bytes, origin: Mapping[str, Any], site_text: bytes | None = None
+    ) -> RunFolder:
         """Start a run folder.
 
         Args:
             path: Must not exist, or be empty.
             study_text: The study file.
             origin: How the run was started, fit for JSON: enough to resume it.
+            site_text: The site file, where there is one.
 
         Raises:
             UsageError: If the folder holds something.
@@ -66,6 +70,8 @@ class RunFolder:
             ) from error
         folder = cls(path)
         folder.write("study.toml", study_text)
+        if site_text is not None:
+            folder.write("site.toml", site_text)
         # Last: a folder with run.json is one that can be resumed.
         folder.write_json("run.json", origin)
         return folder

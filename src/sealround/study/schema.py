@@ -60,6 +60,7 @@ _SITE_INTRODUCTION = """\
 Each site may keep a `site.toml` of its own: where its data is, what it computes with, and what it insists on. It can
 make a study stricter and never laxer, it is never sent, and it does not change the study's digest.
 `sealround check study.toml --site site.toml` says whether the site would take part, and if not, why.
+`sealround run study.toml --site site.toml` simulates sites that all insist on it.
 
 ```toml
 [site]

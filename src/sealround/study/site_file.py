@@ -48,20 +48,23 @@ class SiteData(Section):
     """Where this site's records are."""
 
     folder: DataPath | None = Field(
-        default=None, description="Folder that paths starting with `data:` are in.", examples=["/srv/sealround/data"]
+        default=None,
+        description="Folder that paths starting with `data:` are in, relative to this file; else the default.",
+        examples=["/srv/sealround/data"],
     )
-    path: DataPath | None = Field(default=None, description="Takes the place of `cohort.source.path`.")
-    table: DataPath | None = Field(default=None, description="Takes the place of `cohort.source.table`.")
+    path: DataPath | None = Field(
+        default=None, description="Takes the place of `cohort.source.path`; relative to the study file."
+    )
+    table: DataPath | None = Field(
+        default=None, description="Takes the place of `cohort.source.table`; relative to the study file."
+    )
 
 
 class Compute(Section):
     """What this site computes with."""
 
-    workers: Annotated[int, Field(ge=1, le=256)] | None = Field(
-        default=None, description="Processes at most; else one for each processor."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="`auto` takes a GPU when there is one; `cuda` refuses to go on without."
+    workers: Annotated[int, Field(ge=0, le=256)] | None = Field(
+        default=None, description="Worker processes, 0 for none; else measured. `--workers` goes first."
     )
 
 
@@ -72,7 +75,7 @@ class Floors(Section):
         default=None, description="No smaller count of patients is reported, whatever the study says."
     )
     min_sites: Annotated[int, Field(ge=1, le=500)] | None = Field(
-        default=None, description="Fewest sites a round is joined with."
+        default=None, description="Fewest sites that a round is drawn to train with."
     )
     max_rounds: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None, description="Most training rounds; each one reveals a little more."

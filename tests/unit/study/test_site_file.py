@@ -34,7 +34,7 @@ def test_a_site_file_is_read_from_disk(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text('[site]\nname = "cleveland"\n[compute]\nworkers = 2\n')
     loaded = load_site_file(path)
-    assert (loaded.site.name, loaded.compute.workers, loaded.compute.device) == ("cleveland", 2, "auto")
+    assert (loaded.site.name, loaded.compute.workers) == ("cleveland", 2)
 
 
 def test_every_mistake_of_a_site_file_is_reported_at_once() -> None:
