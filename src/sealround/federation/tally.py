@@ -142,13 +142,15 @@ def _risk(logit: float) -> float:
 
 
 def youden_threshold(tally: Tally) -> float | None:
-    """Risk threshold with the largest sensitivity + specificity (Youden 1950); the middle of a plateau."""
+    """Risk threshold with the largest sensitivity + specificity (Youden 1950); the middle of the widest plateau."""
     rates = _rates(tally)
     if rates is None:
         return None
     total = rates[0] + rates[1]
     best = np.flatnonzero(total >= total.max() - 1e-12)
-    return _risk(float(_EDGES[best].mean()))
+    # On few patients two cuts far apart are often equally good, and what lies between them is not.
+    plateaus = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
+    return _risk(float(_EDGES[max(plateaus, key=len)].mean()))
 
 
 def sensitivity_threshold(tally: Tally, at_least: float) -> float | None:

@@ -56,6 +56,14 @@ def test_youden_is_the_best_cut_of_the_roc_curve() -> None:
     assert reached == pytest.approx((tpr - fpr).max(), abs=0.01)
 
 
+def test_of_two_equally_good_cuts_youden_takes_one_and_nothing_between() -> None:
+    logits, outcome = np.array([-4.0, 0.0, -2.0, 3.0]), np.array([0, 0, 1, 1])
+    found = tally.youden_threshold(_tally(logits, outcome))
+    assert found is not None
+    chosen = logits >= np.log(found / (1 - found))
+    assert chosen.tolist() == [False, False, False, True]
+
+
 def test_the_sensitivity_threshold_is_the_highest_that_reaches_it() -> None:
     logits, outcome = _site(4, 4000)
     found = tally.sensitivity_threshold(_tally(logits, outcome), 0.9)
