@@ -85,4 +85,6 @@ class Average:
     @property
     def value(self) -> Update:
         """The average, divided by the weight that the models so far have (Kingma and Ba 2015, section 3)."""
-        return (self.total / np.float32(1 - self.decay**self.models)).astype(np.float32)
+        # Of the decay as `add` rounds it; the decay itself would leave 0.02 % of the start at 0.9999.
+        weight = 1.0 - float(np.float32(self.decay)) ** self.models
+        return (self.total / np.float32(weight)).astype(np.float32)

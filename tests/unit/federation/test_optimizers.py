@@ -42,8 +42,9 @@ def test_adaptive_rules_follow_algorithm_2(kind: str) -> None:
     np.testing.assert_allclose(_run(cls(kind=kind, learning_rate=0.1, tau=0.01)), model, rtol=1e-4)
 
 
-def test_the_running_mean_has_no_memory_of_the_start() -> None:
-    mean = Average(0.9, np.zeros(2, dtype=np.float32))
+@pytest.mark.parametrize("decay", [0.9, 0.999, 0.9999])
+def test_the_running_mean_has_no_memory_of_the_start(decay: float) -> None:
+    mean = Average(decay, np.zeros(2, dtype=np.float32))
     for _ in range(3):
         mean = mean.add(np.array([4.0, -1.0], dtype=np.float32))
         np.testing.assert_allclose(mean.value, [4.0, -1.0], rtol=1e-6)
