@@ -4,7 +4,8 @@ It says what to send (`Send`), takes replies (`Coordinator.receive`) and missed 
 moves through the stages of `sealround.federation.stages`. A stage concludes when each party it asked has answered, was
 excluded, or missed the deadline. An event that is not legal raises and changes nothing.
 
-A restored coordinator joins and prepares anew, then goes on after the last round that was concluded.
+A restored coordinator joins and prepares anew, then goes on after the last round that was concluded. What it learns
+from there on, byte counts of rounds included, is what it would have learned without the restart: the journal compares.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from sealround.wire import Value
 
 __all__ = ["Coordinator", "Send", "Stage"]
+
+_ORDER = tuple(RULES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Coordinator:
 
     @property
     def traffic(self) -> tuple[int, int]:
-        """Bytes sent to and received from the sites up to the last concluded stage."""
+        """Bytes sent to and received from the sites up to the last concluded stage, but for what a restart repeats."""
         return self._training.learned.bytes_down, self._training.learned.bytes_up
 
     @property
@@ -136,11 +139,17 @@ class Coordinator:
         A site that does not join in time is excluded; one that misses a later deadline is left out of that stage only.
 
         Raises:
-            ThresholdError: If too few came; nothing was computed from them.
+            UsageError: If the training has not begun.
+            ThresholdError: If too few came; nothing was computed from them, and nothing has changed.
         """
+        if not self._step:
+            raise UsageError("a training begins before its first deadline")
         late = tuple(sorted(self._pending))
         asked = len(self._answers.replies) + len(late)
         if self.stage is Stage.JOIN:
+            joined = [party for party in self._training.roster() if party not in late]
+            if len(joined) < self.plan.quorum:
+                self._training.too_few(len(joined))
             for party in late:
                 self._training.exclude(party, "did not join in time")
         elif len(self._answers.replies) <= asked // 2:
@@ -172,7 +181,8 @@ class Coordinator:
         self.stage = stage
         if stage is Stage.DONE:
             return ()
-        self._step += 1
+        # Named by round and stage, not counted: messages after a restart are as long as they would have been without.
+        self._step = len(_ORDER) * self.round + _ORDER.index(stage) + 1
         rule = RULES[stage]
         parties = rule.asks(self._training)
         self._pending, self._answers = set(parties), Answers(parties)
@@ -202,7 +212,10 @@ class Coordinator:
     def _conclude_when_complete(self) -> tuple[Send, ...]:
         if self._pending or self.stage is Stage.DONE:
             return ()
+        learned = self._training.learned
+        again = learned.model is not None and self.stage in (Stage.JOIN, Stage.PREPARE)
         following = RULES[self.stage].conclude(self._training, self._answers)
-        self._training.learned.bytes_down += self._answers.bytes_down
-        self._training.learned.bytes_up += self._answers.bytes_up
+        if not again:
+            learned.bytes_down += self._answers.bytes_down
+            learned.bytes_up += self._answers.bytes_up
         return self._ask(following)

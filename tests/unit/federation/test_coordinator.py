@@ -125,6 +125,19 @@ def test_a_training_stopped_after_any_round_ends_with_the_same_bytes(study: Stud
     assert second.history == straight.history
     assert second.released.threshold == straight.released.threshold
     assert second.evaluations == straight.evaluations
+    assert second.snapshot() == straight.snapshot()
+
+
+def test_a_restart_in_a_late_round_does_not_show_either() -> None:
+    study = small_study(study={"name": "small", "rounds": 30, "seed": 7})
+    straight, first, parties = finished(study), coordinator(study), sites(study)
+    Network(first, parties).run(until=lambda: first.round == 25)
+    second, fresh = coordinator(study), sites(study)
+    second.restore(first.snapshot())
+    for party, site in fresh.items():
+        site.restore(parties[party].snapshot())
+    Network(second, fresh).run()
+    assert second.snapshot() == straight.snapshot()
 
 
 def test_a_snapshot_belongs_to_its_session() -> None:
@@ -293,6 +306,24 @@ def test_too_few_sites_in_time_reveal_nothing() -> None:
     machine.deadline()
     assert machine.round == 1
     assert machine.history[1].absent == (SITES[3],)
+
+
+def test_too_few_who_join_in_time_exclude_nobody() -> None:
+    study = small_study()
+    machine, parties = coordinator(study), sites(study)
+    with pytest.raises(UsageError, match="begins before"):
+        machine.deadline()
+    requests = {send.to: send.payload for send in machine.begin()}
+    machine.receive(SITES[0], parties[SITES[0]].handle(requests[SITES[0]]))
+    before = machine.snapshot()
+    with pytest.raises(ThresholdError, match="1 of 4"):
+        machine.deadline()
+    assert machine.snapshot() == before
+    assert machine.excluded == ()
+    for party in SITES[1:3]:
+        machine.receive(party, parties[party].handle(requests[party]))
+    machine.deadline()
+    assert [gone.site for gone in machine.excluded] == [SITES[3]]
 
 
 def test_a_site_refuses_what_is_not_legal_in_its_state() -> None:
