@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -18,16 +19,25 @@ _NAMES = {"auroc": "AUROC", "c_index": "c-index", "auprc": "AUPRC"}
 _MOST_ROWS = 24
 
 
-def print_summary(evidence: Mapping[str, Any], folder: Path | None) -> None:
-    """Print each hospital's primary metric under every model, then means, worst, gap and cost."""
-    console = Console()
+def print_summary(evidence: Mapping[str, Any], folder: Path | None, console: Console | None = None) -> None:
+    """Print each hospital's primary metric under every model, then means, worst, gap and cost.
+
+    Args:
+        evidence: The run's evidence.
+        folder: Its folder.
+        console: Where to; else standard output.
+    """
+    console = console or Console()
     study = evidence["study"]
     metric = study["primary"]
     models = [name for name in _MODELS if name in evidence["models"]]
-    table = Table(title=f"{study['name']}: {_NAMES.get(metric, metric.replace('_', ' '))} on test patients")
-    table.add_column("hospital")
+    table = Table(
+        title=f"{study['name']}: {_NAMES.get(metric, metric.replace('_', ' '))} on test patients", box=SIMPLE_HEAD
+    )
+    # A long name is wrapped, an interval never: three models fit in 80 columns.
+    table.add_column("hospital", overflow="fold")
     for name in models:
-        table.add_column(_MODELS[name], justify="right")
+        table.add_column(_MODELS[name], justify="right", no_wrap=True)
     sites = sorted({site for name in models for site in evidence["models"][name]["sites"]})
     for site in sites[:_MOST_ROWS]:
         row = [evidence["models"][name]["sites"].get(site, {}).get("metrics", {}).get(metric) for name in models]
@@ -54,9 +64,8 @@ def print_summary(evidence: Mapping[str, Any], folder: Path | None) -> None:
         if protection["state"] == "off":
             console.print(f"[yellow]not protected[/yellow]: {protection['name']} is off", highlight=False)
     for gone in evidence["excluded"]:
-        console.print(
-            f"[yellow]excluded[/yellow]: {gone['site']} from round {gone['round']}: {gone['why']}", highlight=False
-        )
+        since = "" if gone["round"] is None else f" from round {gone['round']}"
+        console.print(f"[yellow]excluded[/yellow]: {gone['site']}{since}: {gone['why']}", highlight=False)
     if folder is not None:
         console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
@@ -65,8 +74,15 @@ def _with_interval(cell: Mapping[str, Any] | None) -> str:
     if not cell or cell.get("value") is None:
         return "–"
     if cell.get("low") is None or cell.get("high") is None:
-        return f"{cell['value']:.3f}"
-    return f"{cell['value']:.3f} ({cell['low']:.2f}–{cell['high']:.2f})"
+        return f"{cell['value']:.2f}"
+    return f"{cell['value']:.2f} ({_bound(cell['low'])}–{_bound(cell['high'])})"
+
+
+def _bound(value: float) -> str:
+    """Write a bound in three characters, one more for a minus: ``.71``, ``1.0``."""
+    text = f"{abs(value):.2f}"
+    short = text.removeprefix("0") if abs(value) < 1 and text != "1.00" else f"{abs(value):.1f}"
+    return f"−{short}" if value < 0 and float(text) else short
 
 
 def _size(size: float) -> str:
