@@ -116,7 +116,9 @@ class Training:
         remaining = [site for site in self.roster() if site != party]
         if len(remaining) < self.plan.quorum:
             self.too_few(len(remaining))
-        self.learned.excluded += (Exclusion(party, RoundId(self.learned.round + 1), why),)
+        gone = (*self.learned.excluded, Exclusion(party, RoundId(self.learned.round + 1), why))
+        # Sorted, so that of two who go in one round it does not show whose answer came first.
+        self.learned.excluded = tuple(sorted(gone, key=lambda exclusion: (exclusion.round, exclusion.site)))
 
     def too_few(self, number: int) -> NoReturn:
         """Refuse to go on."""
@@ -232,7 +234,7 @@ def _conclude_join(training: Training, answers: Answers) -> Stage:
             )
     learned = training.learned
     learned.inputs, learned.layout = agreed.inputs, agreed.layout
-    if learned.statistics is not None:
+    if learned.model is not None:
         return Stage.PREPARE
     open_features = any(not levels for _, levels in agreed.layout.categories)
     return Stage.LEVELS if open_features else Stage.COUNTS
@@ -317,6 +319,8 @@ def _accept_trained(training: Training, answers: Answers, party: PartyId, reply:
 
 def _conclude_train(training: Training, answers: Answers) -> Stage:
     learned, options = training.learned, training.plan.study.training
+    if not answers.replies:  # all who were drawn diverged and are excluded: the round is for others
+        return Stage.TRAIN
     if not answers.updates.weight:
         raise CohortError("no site of this round has training data", hint="raise `training.participation`")
     _record_validation(training, answers)
@@ -348,8 +352,10 @@ def _record_validation(training: Training, answers: Answers) -> Validated:
 
 
 def _better(challenger: Validated, champion: Validated) -> bool:
-    """Whether a score beats another; any score beats none, and the first of equals stays."""
-    return challenger.score is not None and (champion.score is None or challenger.score > champion.score)
+    """Whether a score beats another: any beats none, the first of equals stays; where there is none, the last model."""
+    if challenger.score is None:
+        return champion.score is None
+    return champion.score is None or challenger.score > champion.score
 
 
 # --- release ----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from sealround.errors import (
     ThresholdError,
     UsageError,
 )
-from sealround.federation import Coordinator, Plan, Site, Stage, TrainOrder, TrainOutcome
+from sealround.federation import Coordinator, Plan, Site, Stage, TrainOrder, TrainOutcome, tally
 from sealround.federation.messages import Envelope, Join, Refused, Trained, pack, unpack
 from sealround.study import Study, study_digest
 from sealround.testing import Network, NumpyWork, small_study, zero_model
@@ -140,6 +140,16 @@ def test_a_restart_in_a_late_round_does_not_show_either() -> None:
     assert second.snapshot() == straight.snapshot()
 
 
+@pytest.mark.parametrize("stage", [Stage.LEVELS, Stage.COUNTS, Stage.SQUARES, Stage.PREPARE])
+def test_a_training_stopped_before_it_has_a_model_ends_the_same(stage: Stage) -> None:
+    study = small_study()
+    first, second = coordinator(study), coordinator(study)
+    Network(first, sites(study)).run(until=lambda: first.stage is stage)
+    second.restore(first.snapshot())
+    Network(second, sites(study)).run()
+    assert second.released.vector.tobytes() == finished(study).released.vector.tobytes()
+
+
 def test_a_snapshot_belongs_to_its_session() -> None:
     kept = finished(small_study()).snapshot()
     with pytest.raises(ConsistencyError):
@@ -252,6 +262,51 @@ def test_divergence_at_one_site_drops_it_when_the_study_says_so() -> None:
         ["aachen", "bern", "delft"],
         ["aachen", "bern", "delft"],
     ]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_who_diverges_first_in_a_round_does_not_show(backwards: bool) -> None:
+    optimizer = {"kind": "sgd", "learning_rate": 0.1}
+    study = small_study(training={"optimizer": optimizer, "local_epochs": 1, "on_divergence": "drop-site"})
+    roster = tuple(PartyId(name) for name in ("aachen", "bern", "cork", "delft", "ely"))
+    diverging = {"bern", "delft"}
+    works = {party: (_Diverging if party in diverging else NumpyWork)(seed=i) for i, party in enumerate(roster)}
+    machine, parties = Coordinator(Plan(study, "federated", roster, roster), zero_model), sites(study, works)
+    sends = machine.begin()
+    while machine.round < 2:
+        sends = tuple(
+            further
+            for send in sorted(sends, key=lambda send: send.to, reverse=backwards)
+            for further in machine.receive(send.to, parties[send.to].handle(send.payload))
+        )
+    assert [gone.site for gone in machine.excluded] == ["bern", "delft"]
+
+
+def test_when_all_who_were_drawn_diverge_others_have_the_round() -> None:
+    optimizer = {"kind": "sgd", "learning_rate": 0.1}
+    study = small_study(
+        training={"optimizer": optimizer, "local_epochs": 1, "on_divergence": "drop-site", "participation": 0.25}
+    )
+    machine = coordinator(study)
+    (drawn,) = machine.plan.participants(RoundId(2), SITES)
+    works = {party: (_Diverging if party == drawn else NumpyWork)(seed=i) for i, party in enumerate(SITES)}
+    Network(machine, sites(study, works)).run()
+    assert [gone.site for gone in machine.excluded] == [drawn]
+    assert machine.round == 3
+    assert drawn not in machine.history[2].sites
+
+
+class _Unvalidated(NumpyWork):
+    def _tally(self, logits: np.ndarray) -> np.ndarray:
+        return super()._tally(logits) * np.r_[1.0, 1.0, np.zeros(tally.size("binary") - 2)]
+
+
+def test_without_any_validation_the_last_model_is_the_best() -> None:
+    study = small_study(evaluation={"selection": "best-validation"})
+    machine = coordinator(study)
+    Network(machine, sites(study, {party: _Unvalidated(seed=i) for i, party in enumerate(SITES)})).run()
+    assert machine.released.round == 3
+    assert all(record.validation is None for record in machine.history)
 
 
 def test_a_federation_of_one_never_goes_on_without_itself() -> None:
