@@ -121,7 +121,7 @@ class Job:
             return ()
         if self.coordinator.stage is Stage.DONE:
             self.evaluations = self.coordinator.evaluations
-            self._save()
+            self._save(self.coordinator.snapshot())
         elif self.coordinator.round != before:
             self._conclude_round()
         return sends
@@ -129,15 +129,15 @@ class Job:
     def _conclude_round(self) -> None:
         now = time.monotonic()
         if self.every_round or now - self._saved_at > _CHECKPOINT_EVERY_S:
-            snapshot = self._save()
+            snapshot = self.coordinator.snapshot()
+            # First: a round that gives another result than it once did must not become what a resumed run starts from.
             self.journal.record(self.coordinator.round, snapshot, {"seconds": round(now - self._round_began, 6)})
+            self._save(snapshot)
             self._saved_at = now
         self._round_began = time.monotonic()
 
-    def _save(self) -> bytes:
-        snapshot = self.coordinator.snapshot()
+    def _save(self, snapshot: bytes) -> None:
         self.journal.save(Checkpoint(self.coordinator.round, snapshot, self.snapshots, self.evaluations))
-        return snapshot
 
 
 def drive(

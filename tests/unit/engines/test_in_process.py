@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from sealround.engines.host import Answer, Request
 from sealround.engines.in_process import Job, Progress, drive
 from sealround.engines.pools import spread
-from sealround.errors import DivergenceError
+from sealround.errors import ConsistencyError, DivergenceError
 from sealround.federation import Plan, Site, TrainOrder, TrainOutcome
 from sealround.storage import Journal
 from sealround.study import Study, study_digest
@@ -84,6 +85,37 @@ def test_a_training_stopped_on_purpose_goes_on_from_its_journal(tmp_path: Path) 
     drive([again], _Pool(study, snapshots=again.snapshots), lambda _: None)
     assert again.coordinator.released.vector.tobytes() == straight.coordinator.released.vector.tobytes()
     assert again.evaluations == straight.evaluations
+
+
+def _stopped_after(rounds: int, study: Study, folder: Path) -> Path:
+    """Where the journal of a training lies that was stopped there."""
+    job = _job(study, folder)
+    drive([job], _Pool(study), lambda _: None, until=lambda: job.coordinator.round == rounds)
+    return folder / "federated"
+
+
+def test_a_damaged_checkpoint_costs_a_round_and_nothing_else(tmp_path: Path) -> None:
+    study = small_study()
+    straight = _job(study, tmp_path / "straight")
+    drive([straight], _Pool(study), lambda _: None)
+    (_stopped_after(2, study, tmp_path) / "checkpoint-000002").write_bytes(b"half a check")
+    again = _job(study, tmp_path)
+    assert again.coordinator.round == 1
+    drive([again], _Pool(study, snapshots=again.snapshots), lambda _: None)
+    assert again.coordinator.snapshot() == straight.coordinator.snapshot()
+
+
+def test_a_round_that_gives_another_result_is_refused_every_time(tmp_path: Path) -> None:
+    study = small_study()
+    folder = _stopped_after(2, study, tmp_path)
+    (folder / "checkpoint-000002").unlink()
+    lines = (folder / "rounds.jsonl").read_text().splitlines()
+    other = json.dumps(json.loads(lines[1]) | {"snapshot_sha256": "00" * 32})
+    (folder / "rounds.jsonl").write_text(f"{lines[0]}\n{other}\n")
+    for _ in range(2):
+        again = _job(study, tmp_path)
+        with pytest.raises(ConsistencyError, match="round 2, computed again"):
+            drive([again], _Pool(study, snapshots=again.snapshots), lambda _: None)
 
 
 def test_a_comparison_that_diverges_is_reported_and_the_study_goes_on(tmp_path: Path) -> None:
