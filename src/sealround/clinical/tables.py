@@ -61,11 +61,16 @@ def require_columns(table: pl.DataFrame, names: Iterable[str], source: str) -> N
     """Refuse a table that lacks a column.
 
     Raises:
-        CohortError: Naming each missing column and the one most like it.
+        CohortError: Naming each missing column and the one most like it, unless the table's names look like data.
     """
     missing = [name for name in names if name not in table.columns]
     if not missing:
         return
+    if _look_like_data(table.columns):
+        raise CohortError(
+            f"{source} has no column {', '.join(map(repr, missing))}",
+            hint="its first line looks like data, not like names: give the names in `cohort.source.header`",
+        )
     found = []
     for name in missing:
         similar = nearest(name, table.columns)
@@ -74,6 +79,11 @@ def require_columns(table: pl.DataFrame, names: Iterable[str], source: str) -> N
         f"{source} has no column {', '.join(found)}",
         hint=f"its columns are {', '.join(table.columns[:40])}{', ...' if table.width > 40 else ''}",  # noqa: PLR2004
     )
+
+
+def _look_like_data(names: list[str]) -> bool:
+    """Whether column names may be the cells of a patient: in a file without a header line some are numbers."""
+    return bool(pl.Series(names, dtype=pl.String).cast(pl.Float64, strict=False).is_not_null().any())
 
 
 def read_csv(path: Path, name: str, delimiter: str = ",", header: tuple[str, ...] | None = None) -> pl.DataFrame:
@@ -147,7 +157,11 @@ def _column_names(names: list[str], source: str) -> list[str]:
     stripped = [name.strip() or f"column {number}" for number, name in enumerate(names, start=1)]
     twice = sorted({name for name in stripped if stripped.count(name) > 1})
     if twice:
-        raise CohortError(f"{source} has the column {twice[0]!r} twice", hint="give each column a name of its own")
+        which = "two columns of the same name" if _look_like_data(stripped) else f"the column {twice[0]!r} twice"
+        raise CohortError(
+            f"{source} has {which}",
+            hint="give each column a name of its own; without a header line, say `cohort.source.header`",
+        )
     return stripped
 
 

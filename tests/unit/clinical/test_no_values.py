@@ -109,6 +109,15 @@ def test_a_broken_file_is_never_quoted(csv_study: Callable[..., Study], tmp_path
     assert POISON not in said
 
 
+@pytest.mark.parametrize("line", [f"5,{POISON},0", f"7,{POISON},{POISON}"], ids=["other names", "a name twice"])
+def test_a_first_line_of_data_is_not_repeated(csv_study: Callable[..., Study], tmp_path: Path, line: str) -> None:
+    study = csv_study("x,c,label\n1,a,0\n")
+    (tmp_path / "table.csv").write_text(f"{line}\n1,a,0\n")
+    said = _everything_said(study, tmp_path)
+    assert "cohort.source.header" in said
+    assert POISON not in said
+
+
 def test_the_poison_would_be_noticed(csv_study: Callable[..., Study], tmp_path: Path) -> None:
     study: Any = csv_study(_text(list(COLUMNS), "c", POISON) * 1, COLUMNS)
     assembly = assemble(study, Places(tmp_path, tmp_path))
