@@ -28,10 +28,14 @@ def model_file(study: Study, released: TrainedModel) -> bytes:
     tensors = model_tensors(study, released.inputs, released.statistics, released.vector)
     statistics = released.statistics
     encoding = {
+        # Mean and scale are the federation's: `local` puts each site's own in their place, `none` leaves inputs as they
+        # are; a missing number is the mean either way.
+        "standardisation": study.standardisation.kind,
         "numeric": list(statistics.layout.numeric),
         "mean": statistics.mean.tolist(),
         "scale": statistics.scale.tolist(),
         "categories": [[name, list(levels)] for name, levels in statistics.layout.categories],
+        "level_counts": statistics.level_counts.tolist(),
     }
     metadata = {
         **model_card_description(study, released.inputs, released.statistics),
@@ -42,6 +46,8 @@ def model_file(study: Study, released: TrainedModel) -> bytes:
         "threshold": repr(released.threshold),
         "calibration": json.dumps(released.calibration),
         "encoding": json.dumps(encoding),
+        # With a local intercept the model lacks the bias, which each site keeps.
+        "personalisation": study.training.personalisation.kind,
         "intended_use": "research; not for clinical use",
     }
     return _with_sorted_header(safetensors.numpy.save(tensors, metadata=metadata))
