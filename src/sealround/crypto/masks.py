@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sealround.crypto.secret import Secret
 
-__all__ = ["BLOCK_BYTES", "add_masks", "keystream"]
+__all__ = ["BLOCK_BYTES", "WordStream", "add_masks", "keystream"]
 
 BLOCK_BYTES = 256 * 1024
 """One block of the vector: it, its scratch buffer and the zeros fit the second-level cache."""
@@ -69,6 +69,24 @@ def add_masks(vector: np.ndarray, *, plus: Iterable[Secret] = (), minus: Iterabl
         for combine, stream in streams:
             stream.update_into(source, sink)
             combine(block, mask, out=block)
+
+
+class WordStream:
+    """A key's stream, taken a piece at a time: the randomness of one vector that is walked in blocks.
+
+    Args:
+        key: Used for this alone.
+    """
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, key: Secret) -> None:
+        self._stream = _stream(key)
+
+    def fill(self, words: np.ndarray) -> None:
+        """Overwrite a contiguous little-endian uint32 array with the next words of the stream."""
+        words[:] = 0
+        self._stream.update_into(words.data.cast("B"), words.data.cast("B"))
 
 
 def _stream(key: Secret) -> CipherContext:
