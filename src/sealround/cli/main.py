@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import sys
+import traceback
 from typing import NoReturn
 
 import click
@@ -13,6 +14,9 @@ from sealround import __version__
 from sealround.errors import SealroundError
 
 __all__ = ["cli", "main"]
+
+_INTERNAL = 70
+"""EX_SOFTWARE of sysexits.h."""
 
 _INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
@@ -96,6 +100,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except SealroundError as error:
         click.echo(f"{click.style('error', fg='red', bold=True)} [{error.code}] {error}", err=True)
         sys.exit(error.exit_status)
+    except Exception as error:  # noqa: BLE001  (the outermost edge)
+        # Where, but not what: a library's message may quote a cell of the data.
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        click.echo(f"internal error: {type(error).__name__}\n{trace}please report this", err=True)
+        sys.exit(_INTERNAL)
     sys.exit(status if isinstance(status, int) else 0)
 
 

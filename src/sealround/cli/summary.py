@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def print_summary(evidence: Mapping[str, Any], folder: Path | None, console: Con
     sites = sorted({site for name in models for site in evidence["models"][name]["sites"]})
     for site in sites[:_MOST_ROWS]:
         row = [evidence["models"][name]["sites"].get(site, {}).get("metrics", {}).get(metric) for name in models]
-        table.add_row(site, *(_with_interval(cell) for cell in row))
+        table.add_row(escape(site), *(_with_interval(cell) for cell in row))
     if len(sites) > _MOST_ROWS:
         table.add_row(f"… and {len(sites) - _MOST_ROWS} more", *("" for _ in models))
     table.add_section()
@@ -65,7 +66,9 @@ def print_summary(evidence: Mapping[str, Any], folder: Path | None, console: Con
             console.print(f"[yellow]not protected[/yellow]: {protection['name']} is off", highlight=False)
     for gone in evidence["excluded"]:
         since = "" if gone["round"] is None else f" from round {gone['round']}"
-        console.print(f"[yellow]excluded[/yellow]: {gone['site']}{since}: {gone['why']}", highlight=False)
+        console.print(
+            f"[yellow]excluded[/yellow]: {escape(gone['site'])}{since}: {escape(gone['why'])}", highlight=False
+        )
     if folder is not None:
         console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 

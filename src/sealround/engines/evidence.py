@@ -135,7 +135,7 @@ def gather(
             "bytes_down": federated.coordinator.traffic[0],
             "peak_rss_bytes": _peak_rss(trainings.workers),
             "workers": trainings.workers,
-            "device": device_name(),
+            "device": device_name(study.model),
         },
         "environment": environment(),
     }

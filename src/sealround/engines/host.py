@@ -36,14 +36,12 @@ class Answer:
         party: As in the request.
         payload: The reply, for the coordinator.
         snapshot: What the site must remember, for the journal.
-        seconds: How long the site took.
     """
 
     job: str
     party: PartyId
     payload: bytes
     snapshot: bytes
-    seconds: float
 
 
 class Host:
@@ -82,7 +80,9 @@ class Host:
         work = self._works.get(party)
         if work is None:
             work = self._works[party] = TorchWork(self._study, self._cohorts[party])
-        site = Site(party, self._digest, work, self._study.standardisation.min_cell_count)
+        # Alone and pooled, nothing leaves the party: a comparison must not pay for what only sharing costs.
+        minimum = self._study.standardisation.min_cell_count if job == "federated" else 1
+        site = Site(party, self._digest, work, minimum)
         snapshot = self._snapshots.get((job, party))
         if snapshot is not None:
             site.restore(snapshot)

@@ -10,7 +10,6 @@ import collections
 import multiprocessing
 import os
 import signal
-import time
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -88,9 +87,8 @@ class Inline:
     def next(self) -> Answer:
         """Answer the oldest request."""
         request = self._requests.popleft()
-        start = time.perf_counter()
         payload, snapshot = self._host.handle(request.job, request.party, request.payload)
-        return Answer(request.job, request.party, payload, snapshot, time.perf_counter() - start)
+        return Answer(request.job, request.party, payload, snapshot)
 
     def close(self) -> None:
         """Nothing to end."""
@@ -200,15 +198,15 @@ def _serve(pipe: Connection) -> None:
         host = Host(setup.study, setup.digest, setup.cohorts, setup.snapshots)
         while True:
             request: Request = pipe.recv()
-            start = time.perf_counter()
             try:
                 payload, snapshot = host.handle(request.job, request.party, request.payload)
             except SealroundError as error:
                 pipe.send(error)
             except Exception as error:  # noqa: BLE001  (the outermost edge of this process)
+                # Where, but not what: a library's message may quote a cell of the data.
                 trace = "".join(traceback.format_tb(error.__traceback__))
                 pipe.send(ServiceError(f"a worker failed: {type(error).__name__}\n{trace}", hint="please report this"))
             else:
-                pipe.send(Answer(request.job, request.party, payload, snapshot, time.perf_counter() - start))
+                pipe.send(Answer(request.job, request.party, payload, snapshot))
     except (EOFError, OSError):
         os._exit(0)  # the parent is gone, and with it whoever would want a clean-up

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["fingerprint", "resume_run", "start_run"]
 
 RUNS = Path("runs")
+_ORIGIN = {"study_digest", "site_sha256", "cohorts_sha256", "study_folder", "data_folder"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,8 @@ def resume_run(
     folder_known(folder.path)
     origin = folder.read_json("run.json")
     study = load_study(folder.file("study.toml"))
+    if not origin.keys() >= _ORIGIN:
+        raise ConsistencyError("run.json is of another version of sealround", hint="resume with that version")
     if study_digest(study).hex() != origin["study_digest"]:
         raise ConsistencyError("study.toml in the run folder has changed", hint="start a new run with the new study")
     places = Places(Path(origin["study_folder"]), Path(origin["data_folder"]))

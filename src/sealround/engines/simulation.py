@@ -6,6 +6,7 @@ site each, ``pooled`` on one party that holds everybody's records. Each released
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 import urllib.parse
@@ -36,6 +37,7 @@ POOLED = PartyId("all-records")
 """The party that holds everybody's records in the pooled comparison."""
 
 _WORTH_STARTING_WORKERS_S = 25.0
+_LONGEST_FOLDER_NAME = 150  # File systems allow 255 bytes.
 
 
 def job_of_site(site: PartyId) -> str:
@@ -60,6 +62,14 @@ class Trainings:
     pooled: Job | None
     workers: int
     seconds: float
+
+
+def _folder_name(job: str) -> str:
+    """Return a folder name for a training: a site's name may hold any character and be long, a folder's may not."""
+    quoted = urllib.parse.quote(job, safe="")
+    if len(quoted) <= _LONGEST_FOLDER_NAME:
+        return quoted
+    return f"{quoted[:_LONGEST_FOLDER_NAME]}-{hashlib.sha256(job.encode()).hexdigest()[:16]}"
 
 
 class Simulation:
@@ -107,17 +117,15 @@ class Simulation:
         workers = self._workers
         if workers is None:
             workers = self._measure(federated, observe)
-        self._drive([federated], workers, observe)
-        self._drive(comparisons, workers, observe)
-        return Trainings(federated, alone, pooled, workers, time.monotonic() - start)
+        started = max(self._drive([federated], workers, observe), self._drive(comparisons, workers, observe))
+        return Trainings(federated, alone, pooled, started, time.monotonic() - start)
 
     def _job(self, name: str, roster: tuple[PartyId, ...], testers: tuple[PartyId, ...]) -> Job:
         comparison = name != "federated"
         return Job(
             plan=Plan(self._study, name, roster, testers),
             initial_model=initial_model(self._study),
-            # Site names may hold any character; a folder's may not.
-            journal=self._folder.journal(urllib.parse.quote(name, safe="")),
+            journal=self._folder.journal(_folder_name(name)),
             every_round=not comparison,
             may_fail=comparison,
         )
@@ -125,7 +133,7 @@ class Simulation:
     def _measure(self, federated: Job, observe: Callable[[Progress], None]) -> int:
         """Compute a round in this process, and return how many workers the rest is worth."""
         cores = min(len(os.sched_getaffinity(0)), len(self._sites))
-        if federated.done or cores == 1 or device_name() != "cpu":
+        if federated.done or cores == 1 or device_name(self._study.model) != "cpu":
             return 0
         began: list[float] = []
 
@@ -148,14 +156,16 @@ class Simulation:
         workers: int,
         observe: Callable[[Progress], None],
         until: Callable[[], bool] = lambda: False,
-    ) -> None:
+    ) -> int:
+        """Drive trainings, and return how many worker processes there were."""
         if all(job.done for job in jobs):
-            return
+            return 0
         pool = self._pool(jobs, workers)
         try:
             drive(jobs, pool, observe, until=until)
         finally:
             pool.close()
+        return pool.number
 
     def _pool(self, jobs: Sequence[Job], workers: int) -> Pool:
         snapshots = {(job.plan.job, party): kept for job in jobs for party, kept in job.snapshots.items()}

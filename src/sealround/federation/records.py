@@ -21,6 +21,9 @@ Curve: TypeAlias = Mapping[str, float | None]
 """``train_loss``, ``validation_loss`` and ``validation`` (the primary metric), ``None`` where unknown."""
 
 
+_CURVE = ("train_loss", "validation_loss", "validation")
+
+
 @dataclass(frozen=True, slots=True)
 class Exclusion:
     """A site that the study went on without.
@@ -89,7 +92,7 @@ class RoundRecord:
             "validation_loss": self.validation_loss,
             "validation": self.validation,
             "accuracy": self.accuracy,
-            "sites": {site: dict(curve) for site, curve in self.sites.items()},
+            "sites": {site: {key: self.sites[site][key] for key in _CURVE} for site in sorted(self.sites)},
             "bytes_down": self.bytes_down,
             "bytes_up": self.bytes_up,
             "absent": list(self.absent),
@@ -97,7 +100,7 @@ class RoundRecord:
 
 
 def _merged(old: Mapping[PartyId, Curve], new: Mapping[PartyId, Curve]) -> Mapping[PartyId, Curve]:
-    blank: Curve = {"train_loss": None, "validation_loss": None, "validation": None}
+    blank: Curve = dict.fromkeys(_CURVE)
     return {site: {**blank, **old.get(site, blank), **new.get(site, {})} for site in sorted({*old, *new})}
 
 

@@ -141,6 +141,13 @@ def _risk(logit: float) -> float:
     return float(1.0 / (1.0 + np.exp(-logit)))
 
 
+def _risk_at(edge: float) -> float:
+    """Return the risk at a (mean) edge; the outermost bins reach to 0 and 1, whatever their logits."""
+    if abs(edge) >= _LIMIT:
+        return float(edge > 0)
+    return _risk(edge)
+
+
 def youden_threshold(tally: Tally) -> float | None:
     """Risk threshold with the largest sensitivity + specificity (Youden 1950); the middle of the widest plateau."""
     rates = _rates(tally)
@@ -150,7 +157,7 @@ def youden_threshold(tally: Tally) -> float | None:
     best = np.flatnonzero(total >= total.max() - 1e-12)
     # On few patients two cuts far apart are often equally good, and what lies between them is not.
     plateaus = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
-    return _risk(float(_EDGES[max(plateaus, key=len)].mean()))
+    return _risk_at(float(_EDGES[max(plateaus, key=len)].mean()))
 
 
 def sensitivity_threshold(tally: Tally, at_least: float) -> float | None:
@@ -158,13 +165,14 @@ def sensitivity_threshold(tally: Tally, at_least: float) -> float | None:
     rates = _rates(tally)
     if rates is None:
         return None
-    return _risk(float(_EDGES[np.flatnonzero(rates[0] >= at_least).max()]))
+    return _risk_at(float(_EDGES[np.flatnonzero(rates[0] >= at_least).max()]))
 
 
 def platt(tally: Tally) -> tuple[float, float]:
     """Fit slope and intercept of the logit on the summed histograms (Platt 1999, with his target smoothing).
 
-    Newton's method on two parameters with the bins as weighted examples; ``(1.0, 0.0)`` where a class is absent.
+    Newton's method on two parameters with the bins as weighted examples. ``(1.0, 0.0)`` where a class is
+    absent, or where the scores rank no better than chance.
     """
     negative, positive = _histograms(tally)
     n_negative, n_positive = negative.sum(), positive.sum()
@@ -191,7 +199,9 @@ def platt(tally: Tally) -> tuple[float, float]:
         if np.abs(step).max() <= _TOLERANCE:
             break
         parameters = parameters - step
-    return float(parameters[0]), float(parameters[1])
+    slope, intercept = map(float, parameters)
+    # Scores that rank the wrong way round are not mended by turning every decision round.
+    return (slope, intercept) if slope > 0 else (1.0, 0.0)
 
 
 def recalibrated(risk: float, calibration: tuple[float, float]) -> float:

@@ -58,7 +58,12 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServiceError(
+                f"cannot make {folder}: {error.strerror}", hint="choose another folder, resume"
+            ) from error
         self._folder = folder
         self._rounds = folder / "rounds.jsonl"
         self._lines = {line["round"]: line for line in self._read_lines()}

@@ -328,6 +328,19 @@ def _only_for_two_classes(study: Study) -> Iterator[Finding]:
             yield Finding(path, 'is for two classes, and model "cox" predicts time to event; leave it out')
 
 
+def _selection_compares_alike(study: Study) -> Iterator[Finding]:
+    """Rounds can only be compared on the same patients, and by the model that would be used."""
+    if study.evaluation.selection != "best-validation":
+        return
+    path = ("evaluation", "selection")
+    if study.training.participation < 1.0:
+        yield Finding(
+            path, "compares rounds, whose scores come from different sites while participation is below 1", "last"
+        )
+    if study.training.personalisation.kind != "none":
+        yield Finding(path, "compares global models, and this study uses them personalised", "last")
+
+
 def _baselines_once(study: Study) -> Iterator[Finding]:
     compare = study.evaluation.compare
     if len(set(compare)) < len(compare):
@@ -356,5 +369,6 @@ _CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("training.augmentation", "model.kind"), _augmentation_has_images),
     (("evaluation.primary", "model.kind"), _metric_fits_task),
     (("training", "evaluation", "model.kind"), _only_for_two_classes),
+    (("evaluation.selection", "training.participation", "training.personalisation.kind"), _selection_compares_alike),
     (("evaluation.compare",), _baselines_once),
 )

@@ -51,7 +51,7 @@ class _Pool:
             if request.party in self._snapshots:
                 self._sites[place].restore(self._snapshots[request.party])
         payload = self._sites[place].handle(request.payload)
-        return Answer(request.job, request.party, payload, self._sites[place].snapshot(), 0.0)
+        return Answer(request.job, request.party, payload, self._sites[place].snapshot())
 
     def close(self) -> None:
         pass

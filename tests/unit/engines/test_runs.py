@@ -150,10 +150,28 @@ def test_the_flag_goes_before_the_site_file(study: Path) -> None:
         run(study, "data", site_file=site, data_folder=study.with_name("elsewhere"))
 
 
-def test_a_comparison_with_too_few_patients_is_reported_and_the_study_goes_on(study: Path) -> None:
-    study.write_text(STUDY.replace("compare = []", 'compare = ["alone"]'))
-    evidence = run(study, site_file=site_file(study, "[floors]\nmin_cell_count = 40\n"))
+def test_a_site_without_training_patients_has_no_model_of_its_own_and_the_study_goes_on(study: Path) -> None:
+    records = study.parent / "records" / "patients.csv"
+    header, *lines = records.read_text().splitlines()
+    parts = ["test" if line.startswith("c") else ("train", "train", "test")[i % 3] for i, line in enumerate(lines)]
+    rows = [f"{line},{part}" for line, part in zip(lines, parts, strict=True)]
+    records.write_text("\n".join([f"{header},part", *rows]) + "\n")
+    by_column = STUDY.replace(
+        '{ kind = "random", validation = 0.2, test = 0.3 }', '{ kind = "column", column = "part" }'
+    )
+    study.write_text(by_column.replace("compare = []", 'compare = ["alone"]'))
+    evidence = run(study, site_file=site_file(study))
+    assert sorted(evidence["models"]["federated"]["sites"]) == ["a", "b", "c"]
     assert sorted(evidence["models"]["alone"]["sites"]) == ["a", "b"]
     ((site, why),) = [(gone["site"], gone["why"]) for gone in evidence["excluded"]]
     assert site == "c"
     assert "no site reports training data" in why
+
+
+def test_a_comparison_does_not_pay_for_what_only_sharing_costs(study: Path) -> None:
+    study.write_text(STUDY.replace("compare = []", 'compare = ["alone"]'))
+    strict = run(study, "strict", site_file=site_file(study, "[floors]\nmin_cell_count = 40\n"))
+    plain = run(study, "plain", site_file=site_file(study))
+    assert not strict["excluded"]
+    aurocs = [run_["models"]["alone"]["sites"]["c"]["metrics"]["auroc"] for run_ in (strict, plain)]
+    assert aurocs[0] == aurocs[1]

@@ -110,3 +110,13 @@ def test_survival_pairs_add_up() -> None:
 def test_a_survival_tally_is_not_a_histogram() -> None:
     with pytest.raises(UsageError):
         tally.auroc(np.zeros(tally.size("survival")))
+
+
+def test_scores_that_rank_the_wrong_way_round_are_not_turned_round() -> None:
+    logits, outcome = _site(8)
+    assert tally.platt(_tally(-logits, outcome)) == (1.0, 0.0)
+
+
+def test_a_threshold_at_the_outermost_edge_takes_in_everybody() -> None:
+    everyone = _tally(np.array([-40.0, -30.0, 3.0]), np.array([1, 0, 1]))
+    assert tally.sensitivity_threshold(everyone, 1.0) == 0.0

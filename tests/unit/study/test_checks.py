@@ -236,6 +236,18 @@ def training(text: str) -> dict[str, str]:
             "takes none; leave it out",
             id="augmented table",
         ),
+        pytest.param(
+            evaluation('selection = "best-validation"') | training("participation = 0.5"),
+            "evaluation.selection",
+            "different sites",
+            id="rounds of different sites compared",
+        ),
+        pytest.param(
+            evaluation('selection = "best-validation"') | training('personalisation = { kind = "fine-tune" }'),
+            "evaluation.selection",
+            "personalised",
+            id="global models compared, personal ones used",
+        ),
         pytest.param(evaluation('primary = "c_index"'), "evaluation.primary", "time to event", id="c-index of classes"),
         pytest.param(
             SURVIVAL | evaluation('primary = "auroc"'), "evaluation.primary", "two classes", id="auroc of survival"
