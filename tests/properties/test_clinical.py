@@ -149,7 +149,7 @@ def _statistics(encoder: Encoder, sites: list[SiteCohort]) -> Statistics:
     for site in sites:
         for name, levels in encoder.levels(site, 1).items():
             found[name] = (*found.get(name, ()), *levels)
-    layout = encoder.layout(found)
+    layout = encoder.layout.with_levels(found)
     statistics = Statistics.from_counts(layout, np.sum([encoder.counts(site, layout, 1) for site in sites], axis=0))
     squares = [encoder.squares(site, layout, 1, statistics.mean) for site in sites]
     return statistics.with_squares(np.sum(squares, axis=0))
@@ -188,7 +188,7 @@ def test_every_row_is_encoded_into_as_many_finite_numbers_as_there_are_names(
 def test_no_count_that_is_sent_describes_fewer_patients_than_the_minimum(sites: list[SiteCohort], minimum: int) -> None:
     encoder = Encoder(SECTION, InputShape("table"))
     for site in sites:
-        exact_layout = encoder.layout(encoder.levels(site, 1))
+        exact_layout = encoder.layout.with_levels(encoder.levels(site, 1))
         sent = encoder.counts(site, exact_layout, minimum)
         train = site.where(SplitName.TRAIN)
         patients = np.unique(site.patient[train]).size

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sealround.clinical.cells import canonical_levels, finite_numbers, level_order, levels_of
+from sealround.clinical.cells import canonical_levels, finite_numbers, levels_of
 from sealround.clinical.cohort import SplitName
 from sealround.clinical.counting import patients_by_level
 from sealround.clinical.roles import roles_of
+from sealround.federation.statistics import ordered_levels
 
 if TYPE_CHECKING:
     from sealround.clinical.cohort import SiteCohort
@@ -80,7 +81,7 @@ def _categorical(cohort: SiteCohort, roles: Roles, name: str, minimum: int) -> d
     cells = levels_of(cohort.table[name])
     feature = roles.categorical.get(name)
     declared = canonical_levels(feature.levels) if feature is not None and feature.levels is not None else ()
-    found = sorted(set(cells.drop_nulls().to_list()) - set(declared), key=level_order)
+    found = ordered_levels(set(cells.drop_nulls().to_list()) - set(declared))
     names = (*declared, *found)
     patients = patients_by_level(cohort, name, names, np.arange(cohort.rows))
     counts = dict(zip(names, (int(count) for count in patients), strict=True))

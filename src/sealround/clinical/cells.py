@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sealround.study.sections import Code
     from sealround.vocabulary import Labels, Rows
 
-__all__ = ["canonical_levels", "finite_numbers", "level_order", "levels_of", "matches", "name_rows"]
+__all__ = ["canonical_levels", "finite_numbers", "levels_of", "matches", "name_rows"]
 
 _NAMED_ROWS = 5
 
@@ -70,12 +70,6 @@ def levels_of(cells: pl.Series) -> pl.Series:
 def canonical_levels(levels: Sequence[str]) -> tuple[str, ...]:
     """Return declared levels as `levels_of` writes them, each once, in order."""
     return tuple(dict.fromkeys(levels_of(pl.Series(levels, dtype=pl.String)).to_list()))
-
-
-def level_order(level: str) -> tuple[int, float, str]:
-    """Sort key of levels: numbers by size, then other texts."""
-    number = _number(level)
-    return (1, 0.0, level) if number is None else (0, number, level)
 
 
 def name_rows(rows: Rows | Iterable[int]) -> str:

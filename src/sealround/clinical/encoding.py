@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sealround.clinical.cells import canonical_levels, finite_numbers, level_order, levels_of
+from sealround.clinical.cells import canonical_levels, finite_numbers, levels_of
 from sealround.clinical.cohort import SplitName
 from sealround.clinical.counting import Patients, level_codes, patients_by_level, sendable
 from sealround.clinical.pixels import pixel_histogram
 from sealround.clinical.roles import roles_of
 from sealround.errors import UsageError
-from sealround.federation.statistics import Layout, Statistics
+from sealround.federation.statistics import Layout, Statistics, ordered_levels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sealround.clinical.cohort import SiteCohort
     from sealround.federation.interfaces import InputShape
     from sealround.study.sections import Cohort
@@ -84,17 +82,10 @@ class Encoder:
             name for name, feature in roles.numeric.items() if feature.indicator and name in self._numeric
         )
 
-    def layout(self, levels: Mapping[str, tuple[str, ...]]) -> Layout:
-        """Return the layout of the statistics.
-
-        Args:
-            levels: The levels that the sites found, for features whose levels the study does not declare.
-
-        Returns:
-            Declared levels in the study's order, found ones sorted, numbers by size before other texts.
-        """
-        found = {name: tuple(sorted(set(levels.get(name, ())), key=level_order)) for name in self._levels}
-        return Layout(self._numeric, tuple((name, self._declared.get(name, found[name])) for name in self._levels))
+    @property
+    def layout(self) -> Layout:
+        """Names of the inputs and declared levels; ``()`` where the study leaves open what levels there are."""
+        return Layout(self._numeric, tuple((name, self._declared.get(name, ())) for name in self._levels))
 
     def feature_names(self, layout: Layout) -> tuple[str, ...]:
         """Name the columns that `encode` gives, or the image channels."""
@@ -115,7 +106,7 @@ class Encoder:
             levels = tuple(levels_of(cohort.table[name][rows]).drop_nulls().unique().to_list())
             patients = patients_by_level(cohort, name, levels, rows)
             frequent = [level for level, count in zip(levels, patients, strict=True) if count >= min_cell_count]
-            found[name] = tuple(sorted(frequent, key=level_order))
+            found[name] = ordered_levels(frequent)
         return found
 
     def counts(self, cohort: SiteCohort, layout: Layout, min_cell_count: int) -> Tally:
@@ -123,7 +114,7 @@ class Encoder:
 
         Args:
             cohort: The site's records.
-            layout: From `layout`.
+            layout: This encoder's, with the levels that the sites found.
             min_cell_count: Cells that describe fewer patients are sent as 0.
 
         Returns:
@@ -147,7 +138,7 @@ class Encoder:
 
         Args:
             cohort: The site's records.
-            layout: From `layout`.
+            layout: As for `counts`.
             min_cell_count: As for `counts`; where that sends 0, so does this.
             mean: Mean of each numeric input over all sites, float64 ``(k,)``.
 

@@ -48,7 +48,7 @@ from sealround.federation.messages import (
 )
 from sealround.federation.optimizers import Average, server_step
 from sealround.federation.records import Exclusion, RoundRecord, TrainedModel
-from sealround.federation.statistics import Layout, Statistics
+from sealround.federation.statistics import Statistics
 from sealround.federation.summation import RosterSum
 from sealround.study import study_digest
 from sealround.study.sections import Scaffold
@@ -244,13 +244,11 @@ def _conclude_join(training: Training, answers: Answers) -> Stage:
 
 
 def _conclude_levels(training: Training, answers: Answers) -> Stage:
-    layout = training.learned.known_layout
-
-    def union(feature: str) -> tuple[str, ...]:
-        return tuple(sorted({level for reply in answers.replies.values() for level in reply.levels.get(feature, ())}))
-
-    categories = tuple((feature, levels or union(feature)) for feature, levels in layout.categories)
-    training.learned.layout = Layout(layout.numeric, categories)
+    found: dict[str, set[str]] = {}
+    for reply in answers.replies.values():
+        for feature, levels in reply.levels.items():
+            found.setdefault(feature, set()).update(levels)
+    training.learned.layout = training.learned.known_layout.with_levels(found)
     return Stage.COUNTS
 
 

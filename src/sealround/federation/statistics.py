@@ -13,6 +13,7 @@ minimum per site and cell.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,25 @@ import numpy as np
 from sealround.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from sealround.vocabulary import Tally
     from sealround.wire import Value
 
-__all__ = ["Layout", "Statistics"]
+__all__ = ["Layout", "Statistics", "ordered_levels"]
+
+
+def ordered_levels(levels: Iterable[str]) -> tuple[str, ...]:
+    """Return each level once, in the one order of levels that the study leaves open: numbers by size, then texts."""
+    return tuple(sorted(set(levels), key=_rank))
+
+
+def _rank(level: str) -> tuple[bool, float, str]:
+    try:
+        number = float(level)
+    except ValueError:
+        number = math.nan
+    return (False, number, level) if math.isfinite(number) else (True, 0.0, level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +49,7 @@ class Layout:
 
     Attributes:
         numeric: Names of the numeric inputs, in order (columns, vector entries, or image channels).
-        categories: Each categorical feature with its levels, in order.
+        categories: Each categorical feature with its levels: in the study's order, or by `ordered_levels`.
     """
 
     numeric: tuple[str, ...]
@@ -43,6 +59,11 @@ class Layout:
     def size(self) -> int:
         """Length of the counts vector."""
         return 2 + 2 * len(self.numeric) + sum(len(levels) for _, levels in self.categories)
+
+    def with_levels(self, found: Mapping[str, Iterable[str]]) -> Layout:
+        """Return the layout with these levels for features that have none yet."""
+        categories = ((name, levels or ordered_levels(found.get(name, ()))) for name, levels in self.categories)
+        return Layout(self.numeric, tuple(categories))
 
     def to_wire(self) -> dict[str, Value]:
         """Return a tree fit for `sealround.wire`."""

@@ -71,7 +71,7 @@ class TorchWork:
     @property
     def layout(self) -> Layout:
         """Names of the inputs; a categorical feature whose levels the study leaves open has none here."""
-        return self._encodings.encoder.layout({})
+        return self._encodings.encoder.layout
 
     def levels(self, min_cell_count: int) -> Mapping[str, tuple[str, ...]]:
         """Return the levels of each categorical feature held by ``min_cell_count`` training patients or more."""

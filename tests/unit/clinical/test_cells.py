@@ -9,7 +9,6 @@ import pytest
 from sealround.clinical.cells import (
     canonical_levels,
     finite_numbers,
-    level_order,
     levels_of,
     matches,
     name_rows,
@@ -53,10 +52,6 @@ def test_a_whole_number_is_one_level_however_it_is_written() -> None:
     cells = pl.Series(["3", "3.0", "3.", "3.5", "03", "a.0", None])
     assert levels_of(cells).to_list() == ["3", "3", "3", "3.5", "03", "a.0", None]
     assert canonical_levels(("1.0", "2", "1")) == ("1", "2")
-
-
-def test_levels_are_ordered_by_number_then_by_text() -> None:
-    assert sorted(["b", "10", "9", "a", "-1"], key=level_order) == ["-1", "9", "10", "a", "b"]
 
 
 def test_rows_are_named_from_one_and_only_a_few() -> None:

@@ -60,7 +60,7 @@ def _statistics(encoder: Encoder, cohorts: Sequence[SiteCohort], minimum: int = 
     for cohort in cohorts:
         for name, found in encoder.levels(cohort, minimum).items():
             levels[name] = (*levels.get(name, ()), *found)
-    layout = encoder.layout(levels)
+    layout = encoder.layout.with_levels(levels)
     counts = np.sum([encoder.counts(cohort, layout, minimum) for cohort in cohorts], axis=0)
     statistics = Statistics.from_counts(layout, counts)
     squares = [encoder.squares(cohort, layout, minimum, statistics.mean) for cohort in cohorts]
@@ -73,8 +73,17 @@ def test_columns_come_in_one_order_whatever_the_study_files() -> None:
     encoder, other = (
         Encoder(_section(dict(items)), InputShape("table")) for items in (columns.items(), reversed(columns.items()))
     )
-    assert encoder.layout(found) == other.layout(found)
-    assert encoder.feature_names(encoder.layout(found)) == ("a", "b", "a is missing", "c=n", "z=9", "z=10", "z=x")
+    layout = encoder.layout.with_levels(found)
+    assert layout == other.layout.with_levels(found)
+    assert encoder.feature_names(layout) == (
+        "a",
+        "b",
+        "a is missing",
+        "c=n",
+        "z=9",
+        "z=10",
+        "z=x",
+    )
 
 
 def test_numbers_are_standardised_and_missing_ones_become_the_mean() -> None:
@@ -113,9 +122,7 @@ def test_standardised_levels_have_mean_0_and_variance_1() -> None:
 def test_the_three_kinds_of_standardisation(kind: Any, expected: list[float]) -> None:
     encoder = Encoder(_section({"x": NUMERIC}), InputShape("table"))
     cohort = _cohort({"x": ["10", "14", None]})
-    statistics = Statistics(
-        encoder.layout({}), 9.0, 1.0, np.array([9.0]), np.array([9.0]), np.array([2.0]), np.zeros(0)
-    )
+    statistics = Statistics(encoder.layout, 9.0, 1.0, np.array([9.0]), np.array([9.0]), np.array([2.0]), np.zeros(0))
     assert encoder.encode(cohort, statistics, kind).inputs[:, 0].tolist() == expected
 
 
@@ -145,20 +152,20 @@ def test_levels_of_few_patients_are_not_named() -> None:
     cohort = _cohort({"c": cells}, patient=[*range(6), *[6, 6, 6, 7, 7, 7, 8, 8, 8]])
     assert encoder.levels(cohort, 5) == {"c": ("a",)}
     assert encoder.levels(cohort, 3) == {"c": ("a", "rare")}
-    counts = encoder.counts(cohort, encoder.layout({"c": ("a", "rare")}), 5)
+    counts = encoder.counts(cohort, encoder.layout.with_levels({"c": ("a", "rare")}), 5)
     assert counts[-2:].tolist() == [6, 0]
 
 
 def test_declared_levels_are_not_asked_for() -> None:
     encoder = Encoder(_section({"c": {**LEVELS, "levels": ["2.0", "1"]}}), InputShape("table"))
     assert encoder.levels(_cohort({"c": ["1", "2"]}), 1) == {}
-    assert encoder.layout({}).categories == (("c", ("2", "1")),)
+    assert encoder.layout.categories == (("c", ("2", "1")),)
 
 
 def test_a_site_of_few_patients_sends_nothing() -> None:
     encoder = Encoder(_section({"x": NUMERIC, "c": LEVELS}), InputShape("table"))
     cohort = _cohort({"x": ["1"] * 8, "c": ["a"] * 8}, patient=[0, 0, 1, 1, 2, 2, 3, 3])
-    layout = encoder.layout({"c": ("a",)})
+    layout = encoder.layout.with_levels({"c": ("a",)})
     assert not encoder.counts(cohort, layout, 5).any()
     assert not encoder.squares(cohort, layout, 5, np.zeros(1)).any()
 
@@ -169,14 +176,14 @@ def test_a_site_of_few_patients_sends_nothing() -> None:
 def test_few_patients_with_or_without_the_outcome_are_not_counted(positives: int, sent: int) -> None:
     encoder = Encoder(_section({"x": NUMERIC}), InputShape("table"))
     cohort = _cohort({"x": ["1"] * 20}, event=[1] * positives + [0] * (20 - positives))
-    assert encoder.counts(cohort, encoder.layout({}), 5)[:2].tolist() == [20, sent]
+    assert encoder.counts(cohort, encoder.layout, 5)[:2].tolist() == [20, sent]
 
 
 @pytest.mark.parametrize(("missing", "sent"), [(0, 20), (2, 20), (4, 20), (5, 15), (15, 5), (16, 0), (20, 0)])
 def test_few_present_or_missing_values_are_not_counted(missing: int, sent: int) -> None:
     encoder = Encoder(_section({"x": NUMERIC}), InputShape("table"))
     cohort = _cohort({"x": [None] * missing + ["3"] * (20 - missing)})
-    layout = encoder.layout({})
+    layout = encoder.layout
     assert encoder.counts(cohort, layout, 5)[2:].tolist() == [sent, 3 * sent]
     assert encoder.squares(cohort, layout, 5, np.array([1.0])).tolist() == [4 * sent]
 

@@ -56,6 +56,25 @@ def test_four_sites_learn_more_than_nothing() -> None:
     assert all(result["trained"] == 20 for result in machine.evaluations.values())
 
 
+class _Levels(NumpyWork):
+    """A site that reports levels of its own."""
+
+    def __init__(self, *levels: str) -> None:
+        super().__init__(seed=1)
+        self._found = levels
+
+    def levels(self, min_cell_count: int) -> dict[str, tuple[str, ...]]:
+        del min_cell_count
+        return {"group": self._found}
+
+
+def test_levels_of_all_sites_are_brought_together_by_size() -> None:
+    reported = (("10", "2"), ("2", "9"), (), ("10",))
+    works = {party: _Levels(*levels) for party, levels in zip(SITES, reported, strict=True)}
+    machine = finished(small_study(), works=works)
+    assert machine.released.statistics.layout.categories == (("group", ("2", "9", "10")),)
+
+
 def test_the_mean_is_weighted_by_examples() -> None:
     study = small_study(study={"name": "small", "rounds": 1, "seed": 7})
     machine = coordinator(study)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sealround.errors import UsageError
-from sealround.federation.statistics import Layout, Statistics
+from sealround.federation.statistics import Layout, Statistics, ordered_levels
 
 LAYOUT = Layout(("age", "chol"), (("cp", ("1", "2")),))
 
@@ -50,3 +50,13 @@ def test_vectors_that_do_not_fit_are_refused() -> None:
         LAYOUT.join(1, 1, np.zeros(1), np.zeros(2), np.zeros(2))
     with pytest.raises(UsageError):
         _statistics([np.ones((3, 2))]).with_squares(np.zeros(3))
+
+
+def test_levels_are_ordered_by_number_then_by_text() -> None:
+    assert ordered_levels(["b", "10", "9", "a", "-1", "nan", "9"]) == ("-1", "9", "10", "a", "b", "nan")
+
+
+def test_declared_levels_stay_and_open_ones_become_those_found() -> None:
+    layout = Layout(("age",), (("cp", ("2", "1")), ("ward", ()), ("ecg", ())))
+    full = layout.with_levels({"cp": {"7"}, "ward": {"10", "2", "x"}, "unknown": {"1"}})
+    assert full == Layout(("age",), (("cp", ("2", "1")), ("ward", ("2", "10", "x")), ("ecg", ())))
