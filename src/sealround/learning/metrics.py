@@ -112,7 +112,9 @@ def _decisions(sample: Predictions, threshold: float, weights: np.ndarray) -> di
     called = (sample.risk >= threshold).astype(np.float64)
     columns = [np.ones_like(event), event, called * event, (1.0 - called) * (1.0 - event), (sample.risk - event) ** 2]
     in_bin = sample.bins[:, None] == np.arange(sample.bins.max(initial=0) + 1)
-    sums = weights @ np.column_stack([*columns, in_bin * (sample.risk - event)[:, None]])
+    terms = np.ascontiguousarray(np.vstack([*columns, (in_bin * (sample.risk - event)[:, None]).T]))
+    # Not a matrix product: BLAS adds up in an order that depends on how many threads it has.
+    sums = np.einsum("bn,kn->bk", weights, terms)
     total, positives, true_positives, true_negatives, squares = sums[:, :5].T
     sensitivity = true_positives / positives
     specificity = true_negatives / (total - positives)

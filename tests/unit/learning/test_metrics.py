@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn import metrics as oracle
+from threadpoolctl import threadpool_limits
 
 from sealround.learning.metrics import BINARY_METRICS, binary_metrics, calibration_bins, ones, predictions, roc_curve
 
@@ -64,6 +65,17 @@ def test_weights_mean_that_an_example_comes_so_often() -> None:
         repeated = _values(np.repeat(risk, row), np.repeat(event, row))
         for name in set(BINARY_METRICS) - {"ece"}:  # its bins are those of the whole sample
             assert found[name][number] == pytest.approx(repeated[name], abs=1e-12), name
+
+
+def test_the_number_of_threads_does_not_show() -> None:
+    risk, event = _sample(3000)
+    sample = predictions(risk, event)
+    weights = np.random.default_rng(1).multinomial(3000, np.full(3000, 1 / 3000), size=300).astype(float)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(binary_metrics(sample, 0.5, weights))
+    assert all(found[0][name].tobytes() == found[1][name].tobytes() for name in BINARY_METRICS)
 
 
 @pytest.mark.parametrize("present", [0.0, 1.0])
