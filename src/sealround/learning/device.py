@@ -1,7 +1,7 @@
 """Where tensors live and how they are added up: decided here, once.
 
 On the CPU the same study gives the same bytes, on any number of worker processes: one thread of torch, deterministic
-kernels, and no product of numpy's BLAS, which has threads of its own, unless it is exact.
+kernels, and no product of numpy's BLAS, which has threads of its own, unless it is exact or tiny.
 On a GPU sums are taken in another order; full float32 is kept (no TF32), and results are expected to agree with the
 CPU's to
 

@@ -87,7 +87,7 @@ def evaluate_binary(
         "positives": int(event.sum()),
         **_with_intervals(BINARY_METRICS, held_out, lambda weights: binary_metrics(sample, order.threshold, weights)),
         "roc": _listed(roc_curve(sample)),
-        "calibration": [dict(bin_) for bin_ in calibration_bins(sample, held_out.min_cell_count)],
+        "calibration": [dict(bin_) for bin_ in calibration_bins(sample, held_out.patient, held_out.min_cell_count)],
         "histogram": tally.binary_tally((0.0, 0), loss, slope * logits + intercept, event),
         "threshold": float(order.threshold),
     }
@@ -115,7 +115,9 @@ def evaluate_survival(
         "n": int(event.size),
         "positives": int(event.sum()),
         **_with_intervals(("c_index",), held_out, lambda weights: {"c_index": c_index(time, event, scores, weights)}),
-        "risk_groups": [dict(group) for group in risk_groups(time, event, scores, held_out.min_cell_count)],
+        "risk_groups": [
+            dict(group) for group in risk_groups(time, event, scores, held_out.patient, held_out.min_cell_count)
+        ],
         "histogram": tally.survival_tally((0.0, 0), loss, comparable_pairs(time, event, scores)),
         "threshold": float(order.threshold),
     }

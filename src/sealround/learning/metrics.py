@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from sealround.vocabulary import Labels, Tally
+    from sealround.vocabulary import Labels, Rows, Tally
 
 __all__ = ["BINARY_METRICS", "Predictions", "binary_metrics", "calibration_bins", "ones", "predictions", "roc_curve"]
 
@@ -155,24 +155,42 @@ def roc_curve(sample: Predictions) -> dict[str, list[float]] | None:
     return {"fpr": [0.0, *grid.tolist()], "tpr": [0.0, *curve.tolist()]}
 
 
-def calibration_bins(sample: Predictions, min_count: int) -> list[dict[str, float | int]]:
-    """Return mean predicted risk and observed share in up to 10 bins of equal size, each of ``min_count`` or more.
+def calibration_bins(sample: Predictions, patient: Rows, min_count: int) -> list[dict[str, float | int]]:
+    """Return mean predicted risk and observed share in up to 10 bins of about equal size.
+
+    A bin of fewer than ``min_count`` patients joins the next: left out, it could be told from the others and the whole.
 
     Args:
         sample: From `predictions`.
-        min_count: Smaller bins are left out.
+        patient: Whom each example is about, *before* sorting, int64 ``(n,)``.
+        min_count: Fewest patients in a bin; of fewer altogether there are no bins.
 
     Returns:
-        ``predicted``, ``observed`` and ``count`` of each bin, from low to high risk.
+        ``predicted`` and ``observed``, means over examples, and ``count``, the patients, of each bin, from low to high
+        risk.
     """
-    number = min(_ECE_BINS, sample.risk.size // max(min_count, 1))
+    who = patient[sample.order]
+    number = min(_ECE_BINS, np.unique(who).size // max(min_count, 1))
     if number == 0:
         return []
-    bins = _quantile_bins(sample.risk, number)
+    bins = _large_bins(_quantile_bins(sample.risk, number), who, min_count)
     count = np.bincount(bins)
     predicted = np.bincount(bins, sample.risk) / count
     observed = np.bincount(bins, sample.event) / count
     return [
-        {"predicted": float(predicted[b]), "observed": float(observed[b]), "count": int(count[b])}
-        for b in np.flatnonzero(count >= min_count)
+        {"predicted": float(predicted[b]), "observed": float(observed[b]), "count": int(np.unique(who[bins == b]).size)}
+        for b in range(count.size)
     ]
+
+
+def _large_bins(bins: np.ndarray, who: np.ndarray, minimum: int) -> np.ndarray:
+    """Join neighbouring bins until each has ``minimum`` patients; numbered from 0, int64 ``(n,)``."""
+    joined = np.zeros(bins.max() + 1, dtype=np.int64)
+    start = large = 0
+    for end in range(1, joined.size + 1):
+        if np.unique(who[(bins >= start) & (bins < end)]).size >= minimum:
+            joined[start:end] = large
+            start, large = end, large + 1
+    joined[start:] = large - 1  # What is left is too small: it goes to the last.
+    found: np.ndarray = joined[bins]
+    return found

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sealround.vocabulary import Labels
+    from sealround.vocabulary import Labels, Rows
     from sealround.wire import Value
 
 __all__ = ["c_index", "comparable_pairs", "kaplan_meier", "risk_groups"]
@@ -83,7 +83,7 @@ def kaplan_meier(time: Labels, event: Labels, at: np.ndarray) -> np.ndarray:
     return survival[np.searchsorted(moments, at, side="right")]
 
 
-def risk_groups(time: Labels, event: Labels, score: Labels, min_count: int) -> list[dict[str, Value]]:
+def risk_groups(time: Labels, event: Labels, score: Labels, patient: Rows, min_count: int) -> list[dict[str, Value]]:
     """Return Kaplan-Meier curves of the lower, middle and upper third of predicted risk.
 
     Curves are read off on a grid, not where they step, which is where single patients died; and each ends where fewer
@@ -93,25 +93,35 @@ def risk_groups(time: Labels, event: Labels, score: Labels, min_count: int) -> l
         time: As in `comparable_pairs`.
         event: As in `comparable_pairs`.
         score: As in `comparable_pairs`.
+        patient: Whom each example is about, int64 ``(n,)``.
         min_count: Smallest number of patients shown.
 
     Returns:
         ``group``, ``time`` and ``survival`` for each group.
     """
-    if time.size < min_count:
+    followed = _follow_up(time, patient)
+    if followed.size < max(min_count, 1):
         return []
-    end = _round_down(float(np.partition(time, time.size - min_count)[time.size - min_count]))
+    end = _round_down(float(followed[-max(min_count, 1)]))
     grid = np.linspace(0.0, end, _CURVE_POINTS + 1)
     third = np.searchsorted(np.quantile(score, [1 / 3, 2 / 3]), score, side="left")
     curves: list[dict[str, Value]] = []
     for number, name in enumerate(_GROUPS):
         member = third == number
-        observed = np.sort(time[member])
+        observed = _follow_up(time[member], patient[member])
         shown = grid[observed.size - np.searchsorted(observed, grid, side="left") >= min_count]
         if shown.size:
             survival = kaplan_meier(time[member], event[member], shown)
             curves.append({"group": name, "time": shown.tolist(), "survival": survival.tolist()})
     return curves
+
+
+def _follow_up(time: Labels, patient: Rows) -> np.ndarray:
+    """Return how long each patient is observed, from the shortest to the longest."""
+    found, index = np.unique(patient, return_inverse=True)
+    longest = np.zeros(found.size)
+    np.maximum.at(longest, index, time)
+    return np.sort(longest)
 
 
 def _round_down(number: float) -> float:

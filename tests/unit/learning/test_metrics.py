@@ -108,10 +108,10 @@ def test_the_roc_curve_is_on_a_grid_and_has_the_aurocs_area(ties: bool) -> None:
     assert np.trapezoid(true_rate, false_rate) == pytest.approx(oracle.roc_auc_score(event, risk), abs=0.005)
 
 
-def test_calibration_bins_describe_enough_patients_or_are_left_out() -> None:
+def test_calibration_bins_describe_enough_patients() -> None:
     risk, event = _sample(47)
     for minimum in (1, 5, 10, 24, 47, 48):
-        bins = calibration_bins(predictions(risk, event), minimum)
+        bins = calibration_bins(predictions(risk, event), np.arange(47), minimum)
         assert all(entry["count"] >= minimum for entry in bins)
         assert sum(entry["count"] for entry in bins) == (47 if minimum <= 47 else 0)
         assert len(bins) == min(10, 47 // minimum)
@@ -119,16 +119,31 @@ def test_calibration_bins_describe_enough_patients_or_are_left_out() -> None:
         assert predicted == sorted(predicted)
 
 
-def test_a_small_bin_between_ties_is_left_out() -> None:
-    risk = np.repeat([0.1, 0.5, 0.9], [20, 2, 20])
-    bins = calibration_bins(predictions(risk, np.zeros(42)), 5)
-    assert [entry["count"] for entry in bins] in ([20, 20], [22, 20], [20, 22])
+def test_a_small_bin_joins_a_neighbour_so_that_nobody_misses_it() -> None:
+    for sizes in ([20, 2, 20], [2, 20, 20], [20, 20, 2]):
+        risk = np.repeat([0.1, 0.5, 0.9], sizes)
+        counts = [entry["count"] for entry in calibration_bins(predictions(risk, np.zeros(42)), np.arange(42), 5)]
+        assert min(counts) >= 5
+        assert sum(counts) == 42
+
+
+def test_calibration_bins_count_patients_not_images() -> None:
+    risk, event = _sample(50)
+    sample = predictions(risk, event)
+    assert calibration_bins(sample, np.zeros(50, dtype=np.int64), 5) == []
+    assert [entry["count"] for entry in calibration_bins(sample, np.arange(50) % 9, 5)] == [9]
+    # The lowest risks are all of two patients: their bins join those of others.
+    patient = np.where(np.argsort(np.argsort(risk)) < 20, np.arange(50) % 2, np.arange(50))
+    bins = calibration_bins(sample, patient, 5)
+    assert all(entry["count"] >= 5 for entry in bins)
+    assert bins[0]["predicted"] == pytest.approx(np.sort(risk)[:25].mean(), abs=0.05)
 
 
 def test_calibration_bins_are_means_of_their_patients() -> None:
     risk, event = _sample(100)
     order = np.argsort(risk)
-    for entry, rows in zip(calibration_bins(predictions(risk, event), 5), np.array_split(order, 10), strict=True):
+    bins = calibration_bins(predictions(risk, event), np.arange(100), 5)
+    for entry, rows in zip(bins, np.array_split(order, 10), strict=True):
         assert entry == {
             "predicted": pytest.approx(risk[rows].mean()),
             "observed": pytest.approx(event[rows].mean()),

@@ -79,7 +79,7 @@ def test_risk_groups_are_thirds_in_order_of_risk() -> None:
     draw = np.random.default_rng(0)
     score = draw.normal(size=300)
     time = draw.exponential(size=300) * np.exp(-score / 2)
-    curves = risk_groups(time, np.ones(300), score, 5)
+    curves = risk_groups(time, np.ones(300), score, np.arange(300), 5)
     assert [curve["group"] for curve in curves] == ["low", "middle", "high"]
     ends = [curve["survival"][5] for curve in curves]
     assert ends == sorted(ends, reverse=True)
@@ -91,20 +91,35 @@ def test_curves_end_where_too_few_are_observed_and_show_no_patients_time(minimum
     draw = np.random.default_rng(1)
     time, score = draw.exponential(1000.0, size=90), draw.normal(size=90)
     cuts = np.quantile(score, [1 / 3, 2 / 3])
-    for number, curve in enumerate(risk_groups(time, (draw.random(90) < 0.5).astype(float), score, minimum)):
+    curves = risk_groups(time, (draw.random(90) < 0.5).astype(float), score, np.arange(90), minimum)
+    for number, curve in enumerate(curves):
         member = np.searchsorted(cuts, score) == number
         assert (time[member] >= curve["time"][-1]).sum() >= minimum
         assert not set(curve["time"]) & set(time.tolist())
 
 
 def test_small_groups_are_left_out() -> None:
-    time, event = np.arange(1.0, 13.0), np.ones(12)
-    assert risk_groups(time, event, np.arange(12.0), 13) == []
+    time, event, patient = np.arange(1.0, 13.0), np.ones(12), np.arange(12)
+    assert risk_groups(time, event, np.arange(12.0), patient, 13) == []
     # Equal scores are one third, the middle one of which is too small to show.
     score = np.repeat([0.0, 1.0], [7, 5])
-    assert all(sum(time >= curve["time"][-1]) >= 5 for curve in risk_groups(time, event, score, 5))
-    assert [curve["group"] for curve in risk_groups(time, event, score, 6)] == ["low"]
+    assert all(sum(time >= curve["time"][-1]) >= 5 for curve in risk_groups(time, event, score, patient, 5))
+    assert [curve["group"] for curve in risk_groups(time, event, score, patient, 6)] == ["low"]
 
 
 def test_times_of_zero_are_allowed() -> None:
-    assert risk_groups(np.zeros(9), np.ones(9), np.arange(9.0), 3) != []
+    assert risk_groups(np.zeros(9), np.ones(9), np.arange(9.0), np.arange(9), 3) != []
+
+
+def test_images_of_few_patients_make_no_group() -> None:
+    time, score = np.linspace(1.0, 100.0, 60), np.arange(60.0)
+    assert risk_groups(time, np.ones(60), score, np.arange(60) % 4, 5) == []
+    patient = np.where(score < 40, np.arange(60), 99)  # the third of highest risk is one patient
+    assert [curve["group"] for curve in risk_groups(time, np.ones(60), score, patient, 5)] == ["low", "middle"]
+
+
+def test_a_patient_is_observed_as_long_as_any_of_the_examples() -> None:
+    time = np.concatenate([np.full(10, 10.0), np.full(10, 90.0)])
+    patient = np.concatenate([np.arange(10), np.full(10, 9)])  # ten examples at 90, all of one patient
+    (curve,) = risk_groups(time, np.zeros(20), np.zeros(20), patient, 5)
+    assert curve["time"][-1] == 10.0
