@@ -7,6 +7,7 @@ site each, ``pooled`` on one party that holds everybody's records. Each released
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import time
 import urllib.parse
@@ -37,6 +38,8 @@ POOLED = PartyId("all-records")
 """The party that holds everybody's records in the pooled comparison."""
 
 _WORTH_STARTING_WORKERS_S = 25.0
+_MEASURED_ROUNDS = 4
+_LONGEST_MEASUREMENT_S = 1.0
 _LONGEST_FOLDER_NAME = 150  # File systems allow 255 bytes.
 
 
@@ -131,22 +134,23 @@ class Simulation:
         )
 
     def _measure(self, federated: Job, observe: Callable[[Progress], None]) -> int:
-        """Compute a round in this process, and return how many workers the rest is worth."""
+        """Compute some rounds in this process, and return how many workers the rest is worth."""
         cores = min(len(os.sched_getaffinity(0)), len(self._sites))
         if federated.done or cores == 1 or device_name(self._study.model) != "cpu":
             return 0
-        began: list[float] = []
+        concluded: list[float] = []
 
-        def second_conclusion() -> bool:
-            began.append(time.monotonic())
-            return len(began) == 2  # noqa: PLR2004  (the first round also warms up)
+        def measured() -> bool:
+            concluded.append(time.monotonic())
+            # The first round also warms up; of the others the fastest counts, whatever else the machine does.
+            return len(concluded) == _MEASURED_ROUNDS or concluded[-1] - concluded[0] > _LONGEST_MEASUREMENT_S
 
-        self._drive([federated], 0, observe, until=second_conclusion)
-        if len(began) < 2:  # noqa: PLR2004  (it came to its end)
+        self._drive([federated], 0, observe, until=measured)
+        if len(concluded) < 2:  # noqa: PLR2004  (a study of one round is over)
             return 0
-        a_round = began[1] - began[0]
+        a_round = min(after - before for before, after in itertools.pairwise(concluded))
         trainings = 1 + len(self._study.evaluation.compare)
-        ahead = a_round * (self._study.study.rounds * trainings - len(began))
+        ahead = a_round * (self._study.study.rounds * trainings - len(concluded))
         federated.rewind()
         return cores if ahead > _WORTH_STARTING_WORKERS_S else 0
 
