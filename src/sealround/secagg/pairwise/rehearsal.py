@@ -1,0 +1,96 @@
+"""Rounds of made-up sites, for tests and benchmarks: every key follows from public words, so nothing is secret."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sealround.crypto import Secret, SigningKey
+from sealround.secagg.manifest import RoundManifest, quorum
+from sealround.secagg.pairwise.local import LocalRound
+from sealround.secagg.pairwise.site import Expected, Identity, PairwiseSite
+from sealround.secagg.policy import SitePolicy, VolatileRecord
+from sealround.vocabulary import PartyId, RoundId
+
+if TYPE_CHECKING:
+    from sealround.secagg.policy import RoundRecord
+
+__all__ = ["Rehearsal", "rehearsed_manifest"]
+
+
+def _bytes(*words: str) -> bytes:
+    return hashlib.sha256(" ".join(("sealround rehearsal", *words)).encode()).digest()
+
+
+def _identities(number: int) -> dict[PartyId, Identity]:
+    sites = [PartyId(f"site-{index:03d}") for index in range(number)]
+    keys = {site: SigningKey(Secret(_bytes("identity", site))) for site in sites}
+    registry = {site: key.verifying_key for site, key in keys.items()}
+    return {site: Identity(site, key, registry) for site, key in keys.items()}
+
+
+def rehearsed_manifest(number: int, **changes: Any) -> RoundManifest:  # noqa: ANN401  (the manifest's fields)
+    """Return the manifest of a round of ``number`` made-up sites, ``changes`` made to its fields."""
+    identities = _identities(number)
+    plain = RoundManifest(
+        federation="rehearsal",
+        session=_bytes("session"),
+        round=RoundId(1),
+        model_hash=_bytes("model"),
+        plan_hash=_bytes("study"),
+        roster=tuple((site, identity.key.verifying_key.fingerprint) for site, identity in identities.items()),
+        length=23,
+        n_min=min(3, number),
+        threshold=quorum(number),
+        share_threshold=quorum(number),
+        degree=number - 1,
+        graph_seed=_bytes("graph"),
+        scale_bits=16,
+        l2_clip_norm=10.0,
+        linf_clip=1.0,
+        weight_cap=1000,
+        deadline_s=60,
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+class Rehearsal:
+    """A round of made-up sites with random vectors.
+
+    Args:
+        manifest: What `rehearsed_manifest` returned.
+        policy: The floors of every site.
+
+    Attributes:
+        manifest: As given.
+        identities: Who takes part.
+        vectors: What each site submits: a copy that stays as it is.
+        records: Each site's memory of rounds.
+        round: The machines.
+    """
+
+    def __init__(self, manifest: RoundManifest, policy: SitePolicy | None = None) -> None:
+        self.manifest, self.identities = manifest, _identities(len(manifest.roster))
+        self.policy = policy or SitePolicy(n_min=2, threshold=2, min_degree=2)
+        self.records: dict[PartyId, RoundRecord] = {site: VolatileRecord() for site in self.identities}
+        draws = np.random.default_rng(len(manifest.roster))
+        self.vectors = {site: draws.integers(0, 2**32, manifest.length, dtype=np.uint32) for site in self.identities}
+        registry = next(iter(self.identities.values())).registry
+        submitted = {site: vector.copy() for site, vector in self.vectors.items()}
+        self.round = LocalRound(manifest, registry, {site: self.machine(site) for site in self.identities}, submitted)
+
+    def machine(self, site: PartyId, entropy: str = "entropy") -> PairwiseSite:
+        """Return a fresh machine of a site, with the site's own lasting record."""
+        expected = Expected(self.manifest.model_hash, self.manifest.plan_hash, self.manifest.length)
+        secret = Secret(_bytes(entropy, site))
+        return PairwiseSite(self.identities[site], expected, self.policy, self.records[site], secret)
+
+    def total(self) -> np.ndarray:
+        """Return the sum modulo 2^32 of the survivors' vectors, computed in the clear."""
+        found = np.zeros(self.manifest.length, dtype=np.uint32)
+        for site in self.round.server.survivors:
+            found += self.vectors[site]
+        return found

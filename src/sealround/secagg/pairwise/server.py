@@ -1,0 +1,338 @@
+"""The server's side of one pairwise round, as a state machine without IO: it relays, adds up and removes masks.
+
+=========  ==================  ====================  =====================================================
+Stage      Waits for           Then sends            Concludes when everybody answered, or at the deadline
+=========  ==================  ====================  =====================================================
+KEYS       `AdvertiseKeys`     `KeyList`             U1, at least T
+SHARES     `ShareKeys`         `Shares`              U2, at least T
+INPUTS     `MaskedInput`       `SurvivorSet`         U3, at least T and n_min; each vector is added on arrival
+CONSENTS   `Consent`           `ConsentList`         at least T signatures
+UNMASKING  `UnmaskShares`      --                    at least t shares of each seed; the masks come off
+DONE       --                  --                    the sum is there
+=========  ==================  ====================  =====================================================
+
+A message that is refused changes nothing and names its sender, who may be left to the deadline. The server is trusted
+with nothing: every check here only tells an operator early and by name what would otherwise be a wrong sum.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+
+from sealround.crypto import Lagrange, Secret, add_masks
+from sealround.crypto.shamir import is_field_element
+from sealround.errors import PeerError, ProtocolViolationError, ThresholdError, UsageError
+from sealround.secagg.pairwise import statements
+from sealround.secagg.pairwise.graph import neighbours
+from sealround.secagg.pairwise.keys import (
+    pair_mask_key,
+    pair_seed,
+    seed_key,
+    self_mask_key,
+    self_seed_commitment,
+    share_commitment,
+)
+from sealround.secagg.pairwise.messages import (
+    AdvertiseKeys,
+    Consent,
+    ConsentList,
+    KeyList,
+    MaskedInput,
+    Message,
+    RelayedBox,
+    ShareKeys,
+    Shares,
+    Start,
+    SurvivorSet,
+    UnmaskShares,
+    max_bytes,
+    pack,
+    unpack,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sealround.crypto import VerifyingKey
+    from sealround.secagg.manifest import RoundManifest
+    from sealround.vocabulary import PartyId
+    from sealround.wire import Value
+
+__all__ = ["PairwiseServer", "ServerStage"]
+
+
+class ServerStage(enum.Enum):
+    """Where a round is; the value is what a person is told."""
+
+    NEW = "new"
+    KEYS = "collecting keys"
+    SHARES = "collecting shares"
+    INPUTS = "collecting masked inputs"
+    CONSENTS = "collecting consents"
+    UNMASKING = "removing masks"
+    DONE = "done"
+    FAILED = "failed"
+
+
+_EXPECTED: dict[ServerStage, type[Message]] = {
+    ServerStage.KEYS: AdvertiseKeys,
+    ServerStage.SHARES: ShareKeys,
+    ServerStage.INPUTS: MaskedInput,
+    ServerStage.CONSENTS: Consent,
+    ServerStage.UNMASKING: UnmaskShares,
+}
+
+
+class PairwiseServer:
+    """Drives one round.
+
+    Args:
+        manifest: What the round is.
+        registry: The identity keys of the roster's sites.
+    """
+
+    def __init__(self, manifest: RoundManifest, registry: Mapping[PartyId, VerifyingKey]) -> None:
+        for site, fingerprint in manifest.roster:
+            if site not in registry or registry[site].fingerprint != fingerprint:
+                raise UsageError(f"the roster's key of {site} is not the registered one")
+        self.manifest, self._registry = manifest, registry
+        self._stage = ServerStage.NEW
+        self._pending: set[PartyId] = set()
+        self._neighbours = neighbours(manifest)
+        self._points = {site: point for point, site in enumerate(manifest.sites, 1)}
+        self._keys: dict[PartyId, AdvertiseKeys] = {}
+        self._sharings: dict[PartyId, ShareKeys] = {}
+        self._total = np.zeros(manifest.length, dtype="<u4")
+        self._survivors: list[PartyId] = []
+        self._consents: dict[PartyId, bytes] = {}
+        self._answers: dict[PartyId, UnmaskShares] = {}
+
+    @property
+    def stage(self) -> ServerStage:
+        """Where the round is."""
+        return self._stage
+
+    @property
+    def pending(self) -> frozenset[PartyId]:
+        """Who has not answered yet."""
+        return frozenset(self._pending)
+
+    @property
+    def survivors(self) -> tuple[PartyId, ...]:
+        """U3: whose vectors are in the sum, ascending."""
+        return tuple(sorted(self._survivors))
+
+    @property
+    def total(self) -> np.ndarray:
+        """The sum modulo 2^32 of the survivors' vectors.
+
+        Raises:
+            UsageError: If the round is not done.
+        """
+        if self._stage is not ServerStage.DONE:
+            raise UsageError(f"there is no sum; the round is {self._stage.value}")
+        return self._total
+
+    def begin(self) -> dict[PartyId, bytes]:
+        """Start the round: what to send to whom."""
+        if self._stage is not ServerStage.NEW:
+            raise UsageError("a round begins once")
+        return self._ask(ServerStage.KEYS, dict.fromkeys(self.manifest.sites, Start(self.manifest.encoded)))
+
+    def receive(self, sender: PartyId, payload: bytes) -> dict[PartyId, bytes]:
+        """Take one answer.
+
+        Args:
+            sender: Who it is from, as the transport knows it.
+            payload: An encoded message.
+
+        Returns:
+            What to send to whom next: nothing until the stage concludes.
+
+        Raises:
+            MalformedMessageError: If it does not decode; nothing has changed.
+            ProtocolViolationError: If it is not what ``sender`` was asked for; nothing has changed.
+            PeerError: If something in it does not verify; nothing has changed.
+            ThresholdError: If the stage concluded with too few; nothing was revealed.
+        """
+        H, message = unpack(payload, sender=sender, limit=max_bytes(self.manifest.length))
+        expected = _EXPECTED.get(self._stage)
+        if expected is None or sender not in self._pending or not isinstance(message, expected):
+            self._refuse(sender, f"{message.type!r} was not asked for while {self._stage.value}")
+        if self.manifest.hash != H:
+            self._refuse(sender, f"{message.type!r} belongs to another round")
+        self._accept(sender, message)
+        self._pending.discard(sender)
+        return {} if self._pending else self.deadline()
+
+    def deadline(self) -> dict[PartyId, bytes]:
+        """Conclude the stage with those who answered; what to send to whom next.
+
+        Raises:
+            ThresholdError: If they are too few; the round is over and nothing was revealed.
+            PeerError: If a seed that was put together is not the one its owner committed to; the round is over.
+            UsageError: If no round is running.
+        """
+        match self._stage:
+            case ServerStage.KEYS:
+                self._enough(self._keys)
+                return self._ask(ServerStage.SHARES, dict.fromkeys(self._keys, KeyList(self._keys)))
+            case ServerStage.SHARES:
+                self._enough(self._sharings)
+                return self._ask(ServerStage.INPUTS, {site: self._shares_for(site) for site in self._sharings})
+            case ServerStage.INPUTS:
+                self._enough(self._survivors, max(self.manifest.threshold, self.manifest.n_min))
+                return self._ask(ServerStage.CONSENTS, dict.fromkeys(self.survivors, SurvivorSet(self.survivors)))
+            case ServerStage.CONSENTS:
+                self._enough(self._consents)
+                return self._ask(ServerStage.UNMASKING, dict.fromkeys(self._consents, ConsentList(self._consents)))
+            case ServerStage.UNMASKING:
+                return self._finish()
+            case _:
+                raise UsageError(f"no deadline runs; the round is {self._stage.value}")
+
+    # --- what is accepted ---------------------------------------------------------------------------------------------
+
+    def _refuse(self, party: PartyId, why: str) -> NoReturn:
+        raise ProtocolViolationError(why, party=party)
+
+    def _verify(self, sender: PartyId, signature: bytes, purpose: str, statement: Value) -> None:
+        self._registry[sender].verify(signature, purpose, statement, signer=sender)
+
+    def _accept(self, sender: PartyId, message: Message) -> None:
+        H = self.manifest.hash
+        match message:
+            case AdvertiseKeys():
+                statement = statements.keys(H, sender, message.share_key, message.seed_key)
+                self._verify(sender, message.signature, statements.KEYS, statement)
+                self._keys[sender] = message
+            case ShareKeys():
+                self._check_sharing(sender, message)
+                self._sharings[sender] = message
+            case MaskedInput(vector=vector):
+                if vector.size != self.manifest.length:
+                    self._refuse(sender, f"its vector has {vector.size} elements, the round's have {self._total.size}")
+                statement = statements.masked_input(H, sender, vector)
+                self._verify(sender, message.signature, statements.INPUT, statement)
+                self._total += vector
+                self._survivors.append(sender)
+            case Consent(signature=signature):
+                statement = statements.consent(H, tuple(sorted(self._sharings)), self.survivors)
+                self._verify(sender, signature, statements.CONSENT, statement)
+                self._consents[sender] = signature
+            case UnmaskShares():
+                self._check_answer(sender, message)
+                self._answers[sender] = message
+            case _:
+                raise AssertionError  # `_EXPECTED` lets nothing else in
+
+    def _check_sharing(self, sender: PartyId, message: ShareKeys) -> None:
+        H, around = self.manifest.hash, set(self._neighbours[sender])
+        if set(message.boxes) != around & set(self._keys):
+            self._refuse(sender, "its boxes are not for its neighbours in U1")
+        if set(message.commitments) != around | {sender}:
+            self._refuse(sender, "its commitments are not to the shares of its neighbourhood")
+        boxes = message.boxes, message.commitments, message.self_commitment
+        self._verify(sender, message.signature, statements.SHARING, statements.sharing(H, sender, *boxes))
+        for recipient, box in message.boxes.items():
+            if (box.pair is not None) != (sender < recipient):
+                self._refuse(sender, "a box has a pair seed too many, or none")
+            statement = statements.box(H, sender, recipient, (box.shares, box.pair), message.commitments[recipient])
+            self._verify(sender, box.signature, statements.BOX, statement)
+
+    def _check_answer(self, sender: PartyId, message: UnmaskShares) -> None:
+        held = {sender, *self._neighbours[sender]} & set(self._sharings)
+        alive = set(self._survivors)
+        if set(message.self_shares) != held & alive or set(message.master_shares) != held - alive:
+            self._refuse(sender, "its shares are not those it was asked for")
+        for place, use, shares in ((0, "self", message.self_shares), (1, "master", message.master_shares)):
+            for dealer, data in shares.items():
+                commitment = self._sharings[dealer].commitments[sender][32 * place :][:32]
+                if share_commitment(Secret(data), self.manifest.hash, use, dealer, sender) != commitment:
+                    raise PeerError(f"its share of {dealer} is not the one it was sent", party=sender)
+
+    # --- what follows -------------------------------------------------------------------------------------------------
+
+    def _enough(self, answered: Iterable[PartyId], floor: int | None = None) -> None:
+        number, needed = len(list(answered)), floor or self.manifest.threshold
+        if number < needed:
+            stage, self._stage = self._stage, ServerStage.FAILED
+            self._pending = set()
+            raise ThresholdError(
+                f"{number} of {len(self.manifest.roster)} sites answered while {stage.value}, {needed} are needed",
+                hint="nothing was revealed; start a new round when enough sites are there",
+            )
+
+    def _ask(self, stage: ServerStage, messages: Mapping[PartyId, Message]) -> dict[PartyId, bytes]:
+        self._stage, self._pending = stage, set(messages)
+        packed: dict[int, bytes] = {}  # a message for all is encoded once
+        for message in messages.values():
+            if id(message) not in packed:
+                packed[id(message)] = pack(message, self.manifest.hash)
+        return {site: packed[id(message)] for site, message in messages.items()}
+
+    def _shares_for(self, site: PartyId) -> Shares:
+        senders = [other for other in self._neighbours[site] if other in self._sharings]
+        boxes = {
+            other: RelayedBox(self._sharings[other].boxes[site], self._sharings[other].commitments[site])
+            for other in senders
+        }
+        return Shares(tuple(sorted(self._sharings)), boxes)
+
+    def _finish(self) -> dict[PartyId, bytes]:
+        self._enough(self._answers)
+        try:
+            plus, minus = self._masks()
+        except (PeerError, ThresholdError):
+            self._stage, self._pending = ServerStage.FAILED, set()
+            raise
+        add_masks(self._total, plus=minus, minus=plus)
+        self._stage, self._pending = ServerStage.DONE, set()
+        self._answers = {}
+        return {}
+
+    def _masks(self) -> tuple[list[Secret], list[Secret]]:
+        """The keys of the masks that are left in the total: those that were added, and those that were subtracted."""
+        H, alive = self.manifest.hash, set(self._survivors)
+        weights: dict[tuple[int, ...], Lagrange] = {}
+        plus: list[Secret] = []
+        minus: list[Secret] = []
+        for site, sharing in self._sharings.items():
+            seed = self._reconstruct(site, weights)
+            if site in alive:
+                if self_seed_commitment(seed, H, site) != sharing.self_commitment:
+                    raise PeerError("the self seed it shared is not the one it committed to", party=site)
+                plus.append(self_mask_key(seed, H, site))
+                continue
+            key = seed_key(seed, H, site)
+            if key.public != self._keys[site].seed_key:
+                raise PeerError("the master seed it shared does not give its key", party=site)
+            for other in alive & set(self._neighbours[site]):
+                if site < other:  # `other` subtracted what the dropped site would have added
+                    minus.append(pair_mask_key(pair_seed(seed, H, site, other), H, site, other))
+                else:
+                    box = self._sharings[other].boxes[site].pair
+                    if box is None:
+                        raise AssertionError  # `_check_sharing` let it in
+                    found = Secret(key.open(box, H, "pair", other, site, sender=other))
+                    plus.append(pair_mask_key(found, H, other, site))
+        return plus, minus
+
+    def _reconstruct(self, site: PartyId, weights: dict[tuple[int, ...], Lagrange]) -> Secret:
+        shares: dict[int, Secret] = {}
+        for holder, answer in self._answers.items():
+            data = answer.self_shares.get(site) or answer.master_shares.get(site)
+            if data is not None:
+                if not is_field_element(data):  # it opens the dealer's commitment, so it is the dealer's doing
+                    raise PeerError("shared something that is not a share", party=site)
+                shares[self._points[holder]] = Secret(data)
+        threshold = self.manifest.share_threshold
+        if len(shares) < threshold:
+            raise ThresholdError(f"{len(shares)} shares of the seed of {site} came back, {threshold} are needed")
+        chosen = tuple(sorted(shares)[:threshold])
+        if chosen not in weights:
+            weights[chosen] = Lagrange(chosen, threshold=threshold)
+        return weights[chosen].reconstruct(shares)
