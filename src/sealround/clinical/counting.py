@@ -2,8 +2,9 @@
 
 A count of fewer patients than the minimum is sent as 0. Where a cell and its complement make up a whole that is sent
 too (outcome present or absent, value present or missing), a complement that small is also sent as 0: the cell is sent
-as the whole. Differences between other cells, such as the levels of one feature, are not protected from somebody who
-knows how many patients have the feature.
+as the whole. Differences between other cells sent, such as the levels of one feature, are not protected from somebody
+who knows how many patients have the feature. Tables that are shown (`sealround.clinical.card`) keep back a second cell
+instead: `suppressed`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from sealround.clinical.cohort import SiteCohort
     from sealround.vocabulary import Labels, Rows, Tally
 
-__all__ = ["Patients", "level_codes", "patients_by_level", "sendable"]
+__all__ = ["Patients", "level_codes", "patients_by_level", "sendable", "suppressed"]
 
 
 class Patients:
@@ -67,6 +68,33 @@ def sendable(count: Tally, whole: int, holders: Tally, others: Tally, minimum: i
     rounded = np.where((others > 0) & (others < minimum), whole, count)
     kept: Tally = np.where(holders < minimum, 0.0, rounded)
     return kept
+
+
+def suppressed(cells: Rows, patient: Rows, number: int, minimum: int, last: int = -1) -> np.ndarray:
+    """Say which cells of a table to keep back, so that no small one follows from the others and the whole.
+
+    A cell of 1 to ``minimum`` - 1 patients is kept back. As long as those kept back are one cell, or together fewer
+    patients than the minimum, the smallest of the others goes with them (complementary suppression, Cox 1980).
+
+    Args:
+        cells: Which cell each row is in, 0 to ``number`` - 1, int64 ``(n,)``.
+        patient: Patient of each row, int64 ``(n,)``.
+        number: How many cells.
+        minimum: Fewest patients that may be told apart.
+        last: A cell to keep back only where it is small itself, or no other is left.
+
+    Returns:
+        bool ``(number,)``. Cells without rows are never kept back.
+    """
+    pairs = np.unique(np.stack((cells, patient)), axis=1)
+    size = np.bincount(pairs[0], minlength=number)
+    hidden = (size > 0) & (size < minimum)
+    first = np.argsort(np.where(np.arange(number) == last, cells.size, size), kind="stable")
+    for cell in first[(size > 0)[first] & ~hidden[first]]:
+        if not hidden.any() or (hidden.sum() > 1 and np.unique(patient[hidden[cells]]).size >= minimum):
+            break
+        hidden[cell] = True
+    return hidden
 
 
 def level_codes(cells: pl.Series, levels: tuple[str, ...]) -> Rows:

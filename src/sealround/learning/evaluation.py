@@ -1,6 +1,7 @@
 """The test of one model at one site, as a tree of numbers that is fit to be sent: sums, shares and curves, no patients.
 
-Cells, bins and curve ends that describe fewer patients than the site's minimum are left out.
+Cells, bins and curve ends that describe fewer patients than the site's minimum are left out, and so is what would tell
+such a cell by subtraction. Metrics, curves and the tally are not cells: shares of few patients tell how few.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sealround.clinical.counting import suppressed
 from sealround.federation import tally
 from sealround.federation.randomness import stream
 from sealround.learning.bootstrap import interval, resamples
@@ -35,6 +37,7 @@ class HeldOut:
         site: Whose patients.
         outcome: Of the test examples.
         patient: Whom each is about, int64 ``(n,)``.
+        examples: How many there are, if that may be said: `sealround.clinical.card.split_sizes`.
         seed: The study's. Resamples depend on seed and site only: every model of a study meets the same ones, so that
             differences between models are paired.
         replicates: Bootstrap samples.
@@ -45,6 +48,7 @@ class HeldOut:
     site: PartyId
     outcome: Outcome
     patient: Rows
+    examples: int | None
     seed: int
     replicates: int
     confidence: float
@@ -53,6 +57,12 @@ class HeldOut:
     def resamples(self) -> Iterable[np.ndarray]:
         """Return this site's bootstrap weights, the same at every call."""
         return resamples(self.patient, self.replicates, stream(self.seed, "bootstrap", self.site))
+
+    @property
+    def positives(self) -> int | None:
+        """How many have the outcome; ``None`` where too few patients do, or too few do not."""
+        event = (self.outcome.event > 0).astype(np.int64)
+        return None if suppressed(event, self.patient, 2, self.min_cell_count).any() else int(event.sum())
 
 
 def risk_of(logits: Labels, calibration: tuple[float, float] = (1.0, 0.0)) -> np.ndarray:
@@ -76,18 +86,22 @@ def evaluate_binary(
 
     Returns:
         ``n``, ``positives``, ``metrics`` (value, low, high), ``replicates`` (float64 ``(b,)``, NaN where undefined),
-        ``roc``, ``calibration``, ``histogram`` (a tally) and ``threshold``.
+        ``roc``, ``calibration``, ``histogram`` (a tally) and ``threshold``. ``n`` and ``positives`` are ``None`` where
+        they may not be said; then there is no ``calibration``, whose bins would add up to them.
     """
     event = held_out.outcome.event
     risk = risk_of(logits, order.calibration)
     sample = predictions(risk, event)
     slope, intercept = order.calibration
+    positives = held_out.positives
+    hidden = held_out.examples is None or positives is None
+    bins = [] if hidden else calibration_bins(sample, held_out.patient, held_out.min_cell_count)
     return {
-        "n": int(event.size),
-        "positives": int(event.sum()),
+        "n": held_out.examples,
+        "positives": positives,
         **_with_intervals(BINARY_METRICS, held_out, lambda weights: binary_metrics(sample, order.threshold, weights)),
         "roc": _listed(roc_curve(sample)),
-        "calibration": [dict(bin_) for bin_ in calibration_bins(sample, held_out.patient, held_out.min_cell_count)],
+        "calibration": [dict(bin_) for bin_ in bins],
         "histogram": tally.binary_tally((0.0, 0), loss, slope * logits + intercept, event),
         "threshold": float(order.threshold),
     }
@@ -112,8 +126,8 @@ def evaluate_survival(
     assert time is not None  # noqa: S101  (for the type checker: a survival cohort has times)
     scores = scores.astype(np.float64)
     return {
-        "n": int(event.size),
-        "positives": int(event.sum()),
+        "n": held_out.examples,
+        "positives": held_out.positives,
         **_with_intervals(("c_index",), held_out, lambda weights: {"c_index": c_index(time, event, scores, weights)}),
         "risk_groups": [
             dict(group) for group in risk_groups(time, event, scores, held_out.patient, held_out.min_cell_count)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sealround.clinical.card import split_sizes
 from sealround.clinical.cohort import Outcome, SplitName
 from sealround.errors import DivergenceError
 from sealround.federation import tally
@@ -142,6 +143,7 @@ class TorchWork:
             site=self._records.site,
             outcome=self._outcome(SplitName.TEST),
             patient=self._records.patient[self._records.where(SplitName.TEST)],
+            examples=split_sizes(self._records, self._min_cell_count)[SplitName.TEST],
             seed=self._study.study.seed,
             replicates=self._study.evaluation.bootstrap,
             confidence=self._study.evaluation.confidence,

@@ -158,20 +158,17 @@ def _together(evaluations: list[Mapping[str, Value]], confidence: float) -> dict
     if total.size == tally.size("survival"):
         pairs = np.array([np.asarray(evaluation["histogram"])[-1] for evaluation in evaluations])
         return {"c_index": dict(interval(*_weighted(evaluations, "c_index", pairs), confidence))}
-    n = np.array([_count(evaluation, "n") for evaluation in evaluations])
-    positives = np.array([_count(evaluation, "positives") for evaluation in evaluations])
-    weights = {"accuracy": n, "sensitivity": positives, "specificity": n - positives, "brier": n}
+    # Sizes from the histograms too: a site may not be free to say how many positives it has.
+    cells = np.array([np.asarray(evaluation["histogram"])[-2 * tally.BINS :] for evaluation in evaluations])
+    negatives, positives = cells.reshape(len(evaluations), 2, tally.BINS).sum(axis=2).T
+    n = negatives + positives
+    weights = {"accuracy": n, "sensitivity": positives, "specificity": negatives, "brier": n}
     found = {metric: _weighted(evaluations, metric, weight) for metric, weight in weights.items()}
     (hit, hits), (spared, spares) = found["sensitivity"], found["specificity"]
     both = None if hit is None or spared is None else (hit + spared) / 2
     found["balanced_accuracy"] = both, (hits + spares) / 2
     found.update(_from_histograms(total, hits.size))
     return {metric: dict(interval(*found[metric], confidence)) for metric in _metrics({PartyId("all"): evaluations[0]})}
-
-
-def _count(evaluation: Mapping[str, Value], name: str) -> float:
-    value = evaluation[name]
-    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _weighted(

@@ -71,9 +71,12 @@ def _patients(voice: Voice, entry: SiteResult | None) -> str:
     """Say how many test patients, and how many of them with the outcome."""
     if entry is None:
         return "left out"
-    noun = "test patient" if entry.n == 1 else "test patients"
-    outcome = "with an event" if voice.evidence.study.task == "survival" else "positive"
-    return f"{voice.cell(entry.n)} {noun}, {voice.part(entry.positives, entry.n)} {outcome}"
+    tested = "number of test patients not shown" if entry.n is None else plural(entry.n, "test patient")
+    survival = voice.evidence.study.task == "survival"
+    part = voice.part(entry.positives, entry.n)
+    if part == NONE:
+        return tested if entry.n is None else f"{tested}, {'events' if survival else 'positives'} not shown"
+    return f"{tested}, {part} {'with an event' if survival else 'positive'}"
 
 
 def _row(voice: Voice, axis: Axis, name: str, note: str, found: dict[str, Estimate]) -> IntervalRow:
@@ -124,7 +127,7 @@ def _compact_rows(voice: Voice, axis: Axis) -> tuple[IntervalRow, ...]:
             marks.append(("alone", ring, f"{site}, alone: {voice.number(ring.value)}"))
         if site in together:
             marks.append(("federated", together[site], f"{site}, together: {voice.estimate(together[site])}"))
-        note = "left out" if entry is None else f"{voice.cell(entry.n)} test"
+        note = "left out" if entry is None else f"{whole(entry.n)} test"
         values = (
             ("federated", "", voice.estimate(together.get(site))),
             ("alone", "", voice.number(alone[site].value) if site in alone else NONE),
@@ -208,24 +211,14 @@ def _thin(voice: Voice) -> str:
     """Name the sites with next to no test patients of one kind, on whom whole metrics and a part of each mean rest."""
     if voice.evidence.study.task == "survival":
         return ""
-    said = []
-    for side in ("with", "without"):
-        sites = []
-        for site, entry in voice.evidence.federated.sites.items():
-            if entry.n is None or entry.positives is None:
-                continue
-            count = entry.positives if side == "with" else entry.n - entry.positives
-            if 0 < count < voice.few:
-                sites.append(site)
-        if sites:
-            more = [f"{len(sites) - _NAMED} more"] if len(sites) > _NAMED else []
-            named = listing(sites[:_NAMED] + more)
-            said.append(f"{side} {voice.outcome} at {named}")
-    if not said:
+    sites = [site for site, entry in voice.evidence.federated.sites.items() if voice.one_sided(entry)]
+    if not sites:
         return ""
+    more = [f"{len(sites) - _NAMED} more"] if len(sites) > _NAMED else []
     return (
-        f"Fewer than {voice.few} test patients {'; '.join(said)}. AUROC, sensitivity, specificity and balanced "
-        "accuracy there rest on so few, and so does that part of every mean; their intervals cannot show it."
+        f"Fewer than {voice.few} test patients with, or without, {voice.outcome} at {listing(sites[:_NAMED] + more)}. "
+        "AUROC, sensitivity, specificity and balanced accuracy there rest on so few, and so does that part of every "
+        "mean; their intervals cannot show it."
     )
 
 
@@ -237,14 +230,14 @@ def _by_site(voice: Voice) -> Table:
     rows = []
     for site in worst_first(voice) if voice.many else voice.evidence.cohort.sites:
         entry = voice.evidence.federated.sites.get(site)
-        counts = (NONE, NONE) if entry is None else (voice.cell(entry.n), voice.part(entry.positives, entry.n))
+        counts = (NONE, NONE) if entry is None else (whole(entry.n), voice.part(entry.positives, entry.n))
         estimates = (
             voice.estimate(model.sites[site].metrics.get(voice.primary)) if site in model.sites else NONE
             for model in models.values()
         )
         rows.append((site, *counts, *estimates))
     head = (voice.sites(1).capitalize(), "Test patients", voice.positives, *(LABELS[name] for name in models))
-    note = f"{voice.evidence.confidence} in parentheses. {NONE}: undefined or left out."
+    note = f"{voice.evidence.confidence} in parentheses. {NONE}: undefined, left out, or too few patients to show."
     return Table(f"{voice.metric.label} by {voice.sites(1)}", head, tuple(rows), note)
 
 

@@ -59,9 +59,9 @@ def decisions(voice: Voice) -> Decisions | None:
             (site for site in worst_first(voice) if site in results), key=lambda site: _sensitivity(results[site])
         )[:_SHOWN]
         note = f"Shown: the {_SHOWN} {voice.sites()} with the lowest sensitivity, of {len(results)}."
-    rows = [_decision(voice, site, results[site].metrics, _sides(results[site])) for site in shown]
+    rows = [_at_site(voice, site, results[site]) for site in shown]
     if len(results) > 1 and "sensitivity" in model.everyone:
-        rows.insert(0, _decision(voice, f"All {voice.sites()} together", model.everyone, (None, None)))
+        rows.insert(0, _decision(f"All {voice.sites()} together", model.everyone, (None, None)))
     threshold = "" if model.threshold is None else percent(model.threshold)
     return Decisions(threshold, tuple(rows), note)
 
@@ -72,38 +72,33 @@ def _sensitivity(entry: SiteResult) -> float:
     return 2.0 if found is None or found.value is None else found.value
 
 
-def _sides(entry: SiteResult) -> tuple[int | None, int | None]:
-    """Count the test patients with and without the outcome."""
-    if entry.n is None or entry.positives is None:
-        return None, None
-    return entry.positives, entry.n - entry.positives
+def _at_site(voice: Voice, site: str, entry: SiteResult) -> Decision:
+    if entry.n is None or entry.positives is None or voice.one_sided(entry):
+        # The evidence does not say which side is small.
+        said = f"too few to say: fewer than {voice.few} test patients with, or without, {voice.outcome}"
+        return Decision(site, said, None, said, None, "")
+    return _decision(site, entry.metrics, (entry.positives, entry.n - entry.positives))
 
 
-def _decision(
-    voice: Voice, site: str, metrics: Mapping[str, Estimate], sides: tuple[int | None, int | None]
-) -> Decision:
+def _decision(site: str, metrics: Mapping[str, Estimate], sides: tuple[int | None, int | None]) -> Decision:
     with_, without = sides
-    found, found_bar = _side(voice, metrics.get("sensitivity"), with_, ("are found", "missed"))
-    cleared, cleared_bar = _side(
-        voice, metrics.get("specificity"), without, ("are cleared", "called positive by mistake")
-    )
-    return Decision(site, found, found_bar, cleared, cleared_bar, _weights(voice, with_, without))
+    found, found_bar = _side(metrics.get("sensitivity"), with_, ("are found", "missed"))
+    cleared, cleared_bar = _side(metrics.get("specificity"), without, ("are cleared", "called positive by mistake"))
+    return Decision(site, found, found_bar, cleared, cleared_bar, _weights(with_, without))
 
 
-def _weights(voice: Voice, with_: int | None, without: int | None) -> str:
-    """Say what one patient weighs where a share rests on few; nothing where that gave a suppressed count away."""
-    if with_ is None or without is None or min(with_, without) < voice.few:
+def _weights(with_: int | None, without: int | None) -> str:
+    """Say what one patient weighs where a share rests on few."""
+    if with_ is None or without is None or not min(with_, without):
         return ""
     sides = ((with_, "with"), (without, "without"))
     return "; ".join(f"{count} {side}: one is {round(100 / count)} of 100" for count, side in sides if count < _FEW)
 
 
-def _side(voice: Voice, found: Estimate | None, count: int | None, words: tuple[str, str]) -> tuple[str, Markup | None]:
+def _side(found: Estimate | None, count: int | None, words: tuple[str, str]) -> tuple[str, Markup | None]:
     """Say in words and as a bar what happens to 100 patients of one side; ``count`` is how many the test set has."""
     if found is None or found.value is None:
         return "not measured: no such patient in the test set", None
-    if count is not None and count < voice.few:
-        return f"fewer than {voice.few} such patients in the test set: too few to say", None
     low, high = found.low, found.high
     if low is not None and low == high and count is not None:
         # All were judged alike: resampling them sees no uncertainty, Wilson's interval does.

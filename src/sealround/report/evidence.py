@@ -72,7 +72,7 @@ class StudyFacts:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One row of table 1 at one site; counts under the minimum cell count are ``None``."""
+    """One row of table 1 at one site; counts that are small, or would tell a small one, are ``None``."""
 
     name: str
     kind: Literal["numeric", "categorical"]
@@ -85,7 +85,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class SiteCohortFacts:
-    """One site's patients; counts under the minimum cell count are ``None``."""
+    """One site's patients; counts that are small, or would tell a small one, are ``None``."""
 
     rows: int | None
     patients: int | None

@@ -52,7 +52,7 @@ _COUNTS = (
 def _table_one(voice: Voice) -> Table:
     sites = voice.evidence.cohort.sites
     rows: list[tuple[str, ...]] = [
-        (label, *(voice.cell(getattr(site, key)) for site in sites.values())) for key, label in _COUNTS
+        (label, *(whole(getattr(site, key)) for site in sites.values())) for key, label in _COUNTS
     ]
     rows.append(
         (f"{voice.positives}, n (%)", *(voice.part(site.positives, site.rows, share=True) for site in sites.values()))
@@ -65,13 +65,11 @@ def _table_one(voice: Voice) -> Table:
         ]
         rows += _numeric(found) if kind == "numeric" else _categorical(voice, found, list(sites.values()))
         missing = [_missing(voice, one, site) for one, site in zip(found, sites.values(), strict=True)]
-        if any(text not in {"", NONE} for text in missing):
+        if any(one is not None and one.missing != 0 for one in found):
             rows.append(("↳ missing, n (%)", *(text or "0" for text in missing)))
-    least = voice.evidence.study.min_cell_count
-    small = f"<{least}: so few patients are not counted out. " if least is not None else ""
     note = (
-        f"{small}Numeric rows: mean ± standard deviation. Shares of levels are of those in whom the value is known; "
-        "shares with the outcome and shares missing are of all records."
+        f"{voice.hidden} Numeric rows: mean ± standard deviation. Shares of levels are of those in whom the value is "
+        "known; shares with the outcome and shares missing are of all records."
     )
     return Table(f"Patients by {voice.sites(1)}", ("", *sites), tuple(rows), note)
 
@@ -106,7 +104,7 @@ def _categorical(
 
 
 def _known(one: Feature, site: SiteCohortFacts) -> int | None:
-    """Count whom the shares of a categorical feature are of; ``None`` where suppressed cells hide it."""
+    """Count whom the shares of a categorical feature are of; ``None`` where cells that are not shown hide it."""
     counts = [count for count in one.levels.values() if count is not None]
     if len(counts) == len(one.levels):
         return sum(counts)
@@ -123,7 +121,7 @@ def _missing(voice: Voice, one: Feature | None, site: SiteCohortFacts) -> str:
 
 def _summary(voice: Voice) -> Table:
     sites = list(voice.evidence.cohort.sites.values())
-    rows = [_spread(voice, label, [getattr(site, key) for site in sites]) for key, label in _COUNTS]
+    rows = [_spread(label, [getattr(site, key) for site in sites]) for key, label in _COUNTS]
     shares = [100 * site.positives / site.rows for site in sites if site.positives is not None and site.rows]
     if shares:
         low, middle, high = min(shares), statistics.median(shares), max(shares)
@@ -137,31 +135,29 @@ def _summary(voice: Voice) -> Table:
                 (f"{name}{f', {unit}' if unit else ''}: site mean", *(decimal(value, 1) for value in values), "")
             )
     head = ("", "Smallest", "Median", "Largest", f"All {voice.sites()}")
-    least = voice.evidence.study.min_cell_count
-    note = "" if least is None else f"<{least}: so few patients are not counted out, nor added to the totals."
+    note = f"{voice.hidden} The spread is over the {voice.sites()} that show a number; totals are without the others."
     return Table(f"Patients: the spread over {len(sites)} {voice.sites()}", head, tuple(rows), note)
 
 
-def _spread(voice: Voice, label: str, counts: Sequence[int | None]) -> tuple[str, ...]:
+def _spread(label: str, counts: Sequence[int | None]) -> tuple[str, ...]:
     known = sorted(count for count in counts if count is not None)
     if not known:
-        return (label, *(voice.cell(None) for _ in range(4)))
-    least = voice.cell(None) if len(known) < len(counts) else whole(known[0])
+        return (label, *(NONE for _ in range(4)))
     total = whole(sum(known)) + ("" if len(known) == len(counts) else " or more")
-    return (label, least, whole(round(statistics.median(known))), whole(known[-1]), total)
+    return (label, whole(known[0]), whole(round(statistics.median(known))), whole(known[-1]), total)
 
 
 def _counts(voice: Voice) -> Table:
     rows = tuple(
         (
             name,
-            *(voice.cell(getattr(site, key)) for key, _ in _COUNTS),
+            *(whole(getattr(site, key)) for key, _ in _COUNTS),
             voice.part(site.positives, site.rows, share=True),
         )
         for name, site in voice.evidence.cohort.sites.items()
     )
     head = (voice.sites(1).capitalize(), *(label for _, label in _COUNTS), f"{voice.positives}, n (%)")
-    return Table(f"Counts by {voice.sites(1)}", head, rows)
+    return Table(f"Counts by {voice.sites(1)}", head, rows, voice.hidden)
 
 
 def _warnings(voice: Voice) -> tuple[tuple[str, str], ...]:

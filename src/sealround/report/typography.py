@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NONE",
-    "cell",
     "decimal",
     "duration",
     "estimate",
@@ -26,7 +25,7 @@ __all__ = [
 ]
 
 NONE = "–"
-"""What stands for an undefined number."""
+"""What stands for a number that is undefined or not shown."""
 
 _MINUS = "\N{MINUS SIGN}"
 _SPACE = "\N{NARROW NO-BREAK SPACE}"
@@ -65,15 +64,8 @@ def estimate(found: Estimate | None, digits: int) -> str:
 
 
 def whole(count: int | None) -> str:
-    """Write a count, thousands apart by a narrow space."""
+    """Write a count, thousands apart by a narrow space; a dash where it is not shown: it may be small or large."""
     return NONE if count is None else f"{count:,}".replace(",", _SPACE)
-
-
-def cell(count: int | None, min_cell_count: int | None) -> str:
-    """Write a patient count; a suppressed one as ``<5``, or as "few" where the minimum is not known."""
-    if count is not None:
-        return whole(count)
-    return "few" if min_cell_count is None else f"<{min_cell_count}"
 
 
 def percent(part: float | None, of: float | None = 1.0, digits: int = 0) -> str:

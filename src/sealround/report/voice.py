@@ -12,6 +12,8 @@ from sealround.report.metrics import METRICS, Metric
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from sealround.report.evidence import SiteResult
+
 __all__ = ["LABELS", "MANY_SITES", "Figure", "Panel", "Table", "Voice"]
 
 LABELS = {"federated": "Together", "alone": "Alone", "pooled": "Pooled"}
@@ -87,6 +89,19 @@ class Voice:
         return self.evidence.study.min_cell_count or _FEW
 
     @property
+    def hidden(self) -> str:
+        """What a dash in a table of counts stands for."""
+        least = self.evidence.study.min_cell_count
+        few = "too few" if least is None else f"fewer than {least}"
+        return f"{typography.NONE}: not known, or not shown because it or a difference to it describes {few} patients."
+
+    def one_sided(self, entry: SiteResult) -> bool:
+        """Whether a site's test patients with the outcome, or those without it, are too few to show."""
+        if entry.n is None or entry.positives is None:
+            return True
+        return any(0 < count < self.few for count in (entry.positives, entry.n - entry.positives))
+
+    @property
     def many(self) -> bool:
         """Whether there are too many sites to show each."""
         return len(self.evidence.cohort.sites) > MANY_SITES
@@ -142,26 +157,18 @@ class Voice:
         value = typography.signed(found.value, digits)
         return f"{value} ({ends})" if ends else value
 
-    def cell(self, count: int | None) -> str:
-        """Write a patient count that may be suppressed."""
-        return typography.cell(count, self.evidence.study.min_cell_count)
-
     def part(self, count: int | None, of: int | None, *, share: bool = False) -> str:
-        """Write a part of a known whole, so that neither the part nor the rest shows fewer patients than the minimum.
-
-        ``45`` of ``46`` is ``>41`` where the minimum is 5: else the rest would be read off by subtraction.
+        """Write a part of a known whole, unless it or the rest, read off by subtraction, is below the minimum: a dash.
 
         Args:
-            count: The part; ``None`` if suppressed.
+            count: The part; ``None`` if not shown.
             of: The whole; ``None`` if not known.
             share: Add the percentage.
         """
         least = self.evidence.study.min_cell_count or 0
         if count is None or of is None or count > of:
-            return self.cell(count)
-        if 0 < count < least:
-            return self.cell(None)
-        if 0 < of - count < least:
-            return f">{typography.whole(max(of - least, 0))}"
+            return typography.whole(count)
+        if 0 < count < least or 0 < of - count < least:
+            return typography.NONE
         percentage = typography.percent(count, of) if share else ""
         return f"{typography.whole(count)} ({percentage})" if percentage else typography.whole(count)

@@ -20,6 +20,7 @@ def _setting(event: np.ndarray, time: np.ndarray | None = None, **changes: objec
         "site": PartyId("a"),
         "outcome": Outcome(event, time),
         "patient": np.arange(event.size),
+        "examples": event.size,
         "seed": 7,
         "replicates": 200,
         "confidence": 0.95,
@@ -117,6 +118,30 @@ def test_no_cell_describes_fewer_patients_than_the_minimum() -> None:
     result = evaluate_binary(logits, (0.0, 33), _order(), _setting(event, min_cell_count=12))
     assert all(entry["count"] >= 12 for entry in result["calibration"])
     assert sum(entry["count"] for entry in result["calibration"]) == 33
+
+
+@pytest.mark.parametrize(("positives", "said"), [(0, 0), (3, None), (5, 5), (55, 55), (57, None), (60, 60)])
+def test_few_positives_or_negatives_are_not_counted_nor_told_by_bins(positives: int, said: int | None) -> None:
+    event = (np.arange(60) < positives).astype(np.float32)
+    logits = np.linspace(-2.0, 2.0, 60).astype(np.float32)
+    result = evaluate_binary(logits, (0.0, 60), _order(), _setting(event))
+    assert (result["n"], result["positives"]) == (60, said)
+    assert bool(result["calibration"]) == (said is not None)
+    assert result["metrics"]["accuracy"]["value"] is not None
+    survival = evaluate_survival(logits, (0.0, 60), _order(), _setting(event, time=np.arange(1.0, 61.0)))
+    assert (survival["n"], survival["positives"]) == (60, said)
+
+
+def test_positives_are_counted_by_patient_before_they_are_said() -> None:
+    logits, event = _data(60)
+    images = _setting(event, patient=np.where(event > 0, 0, np.arange(60)))
+    assert evaluate_binary(logits, (0.0, 60), _order(), images)["positives"] is None
+
+
+def test_a_number_of_patients_that_may_not_be_said_is_not() -> None:
+    logits, event = _data(60)
+    result = evaluate_binary(logits, (0.0, 60), _order(), _setting(event, examples=None))
+    assert (result["n"], result["calibration"]) == (None, [])
 
 
 def test_extreme_logits_are_risks_of_zero_and_one() -> None:

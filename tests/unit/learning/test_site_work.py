@@ -45,6 +45,15 @@ def test_a_site_learns_from_its_records(vectors: Make, ready: Make, survival: bo
     assert outcome.update.dtype == np.float32
 
 
+@pytest.mark.parametrize(("sizes", "said"), [((60, 20, 20), 20), ((60, 3, 20), 20), ((60, 20, 3), None)])
+def test_the_number_of_test_patients_is_said_as_in_table_1(
+    vectors: Make, ready: Make, sizes: tuple[int, ...], said: int | None
+) -> None:
+    cohort = _with_split(vectors(sum(sizes)), np.repeat([0, 1, 2], sizes))
+    site = ready(small_study(model={"kind": "logistic"}), cohort)
+    assert site.work.evaluate(site.evaluate_order())["n"] == said
+
+
 def test_a_site_learns_from_images(images: Make, ready: Make) -> None:
     study = small_study(
         model=CNN,
@@ -96,7 +105,7 @@ def test_the_tally_measures_the_incoming_candidate_before_training(vectors: Make
 
 def test_evaluation_is_on_the_test_split_with_whole_patients(vectors: Make, ready: Make) -> None:
     # Ten patients with two test images and one outcome each.
-    outcome = Outcome(np.resize([0.0, 1.0, 1.0], 10).repeat(10))
+    outcome = Outcome(np.resize([0.0, 1.0], 10).repeat(10))
     cohort = dataclasses.replace(vectors(100), patient=np.arange(100) // 10, outcome=outcome)
     site = ready(small_study(), cohort)
     result = site.work.evaluate(site.evaluate_order())

@@ -21,6 +21,7 @@ def _evaluate(site: str, logits: np.ndarray, event: np.ndarray, time: np.ndarray
         site=PartyId(site),
         outcome=Outcome(event, time),
         patient=np.arange(event.size),
+        examples=event.size,
         seed=7,
         replicates=200,
         confidence=0.95,
@@ -78,6 +79,15 @@ def test_everybody_together_is_measured_as_if_in_one_place() -> None:
         assert together[metric]["value"] == pytest.approx(pooled[metric][0], abs=1e-9), metric
     for metric in ("auroc", "auprc", "ece"):  # from bins an eighth of a logit wide
         assert together[metric]["value"] == pytest.approx(pooled[metric][0], abs=0.01), metric
+
+
+def test_positives_that_are_not_said_count_together_all_the_same() -> None:
+    data = {"a": _data(0, 90, 0.5), "b": _data(1, 80, 0.03)}
+    sites = {PartyId(site): _evaluate(site, *pair) for site, pair in data.items()}
+    assert sites[PartyId("b")]["positives"] is None
+    logits, event = (np.concatenate(column) for column in zip(*data.values(), strict=True))
+    pooled = binary_metrics(predictions(risk_of(logits.astype(np.float32)), event), ORDER.threshold, ones(event.size))
+    assert summarise(sites, 0.95)["all"]["sensitivity"]["value"] == pytest.approx(pooled["sensitivity"][0], abs=1e-9)
 
 
 def test_survival_together_counts_pairs_within_sites() -> None:

@@ -28,6 +28,10 @@ def cell(count: int) -> int | None:
     return None if 0 < count < MIN_CELL else int(count)
 
 
+def part(count: int, of: int) -> int | None:
+    return None if cell(count) is None or cell(of - count) is None else int(count)
+
+
 def estimate(value: float, error: float) -> Tree:
     return {
         "value": float(value),
@@ -69,8 +73,8 @@ def binary_result(rng: np.random.Generator, site: Site, model: str, threshold: f
     bins = np.array_split(np.argsort(risk), min(8, max(1, n // 10)))
     none = {"value": None, "low": None, "high": None}
     return {
-        "n": n,
-        "positives": positives,
+        "n": cell(n),
+        "positives": part(positives, n),
         "metrics": {
             "auroc": none if area is None else estimate(area, error),
             "auprc": none if area is None else estimate(min(0.99, area * 0.95), error),
@@ -85,7 +89,7 @@ def binary_result(rng: np.random.Generator, site: Site, model: str, threshold: f
         "calibration": [
             {"predicted": float(risk[rows].mean()), "observed": float(outcome[rows].mean()), "count": int(rows.size)}
             for rows in bins
-            if rows.size >= MIN_CELL
+            if rows.size >= MIN_CELL and part(positives, n) is not None
         ],
         "threshold": threshold,
     }
@@ -102,7 +106,7 @@ def survival_result(rng: np.random.Generator, site: Site, model: str) -> Tree:
     value = min(0.97, 0.5 + site.strength[model] * 0.16)
     return {
         "n": n,
-        "positives": round(n * site.prevalence),
+        "positives": part(round(n * site.prevalence), n),
         "metrics": {"c_index": estimate(value, 0.4 / math.sqrt(n))},
         "risk_groups": groups,
     }
@@ -152,7 +156,8 @@ def features(rng: np.random.Generator, site: Site, *, all_missing: bool) -> list
         gone = all_missing and name == "cholesterol"
         missing = rows if gone else int(rng.integers(0, rows // 8 + 1))
         table.append({
-            "name": name, "unit": unit, "kind": "numeric", "n": rows - missing, "missing": cell(missing),
+            "name": name, "unit": unit, "kind": "numeric",
+            "n": part(rows - missing, rows), "missing": part(missing, rows),
             "mean": None if gone else float(mean * rng.uniform(0.95, 1.08)),
             "sd": None if gone else float(sd * rng.uniform(0.9, 1.15)),
         })  # fmt: skip
@@ -253,7 +258,7 @@ def cohort_site(rng: np.random.Generator, site: Site, *, tabular: bool = True, a
     return {
         "rows": site.rows, "patients": site.rows, "train": site.rows - test - validation,
         "validation": cell(validation),
-        "test": cell(test), "positives": cell(round(site.rows * site.prevalence)),
+        "test": cell(test), "positives": part(round(site.rows * site.prevalence), site.rows),
         "features": features(rng, site, all_missing=all_missing) if tabular else [],
     }  # fmt: skip
 

@@ -71,10 +71,14 @@ def test_wins_are_counted_by_site(four: Tree) -> None:
 
 
 def test_next_to_no_patients_of_a_kind_is_warned_of_without_their_number(four: Tree) -> None:
-    four["models"]["federated"]["sites"]["Switzerland"] |= {"n": 16, "positives": 15}
-    made = comparison(_voice(four))
-    assert made.thin.startswith("Fewer than 5 test patients without coronary artery disease at Switzerland.")
-    assert made.rows[2].note == "16 test patients, >11 positive"
+    for positives in (None, 1, 15):
+        four["models"]["federated"]["sites"]["Switzerland"] |= {"n": 16, "positives": positives}
+        made = comparison(_voice(four))
+        assert made.thin.startswith("Fewer than 5 test patients with, or without, coronary artery disease at Switz")
+        assert made.rows[2].note == "16 test patients, positives not shown"
+        assert made.tables[0].rows[2][1:3] == ("16", "–")
+    four["models"]["federated"]["sites"]["Switzerland"] |= {"n": None, "positives": None}
+    assert comparison(_voice(four)).rows[2].note == "number of test patients not shown"
     four["models"]["federated"]["sites"]["Switzerland"] |= {"n": 16, "positives": 8}
     assert comparison(_voice(four)).thin == ""
 

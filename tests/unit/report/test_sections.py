@@ -187,7 +187,7 @@ def test_table_one_has_counts_moments_shares_and_missing(four: Tree) -> None:
     sites["Cleveland"]["features"][0]["missing"] = 30
     sites["Hungary"]["features"][0] |= {"missing": None, "mean": None, "sd": None}
     assert _cells(four, "age, years") == ("54.4 ± 9.1", "–", "54.4 ± 9.1", "54.4 ± 9.1")
-    assert _cells(four, "↳ missing, n (%)") == ("30 (10 %)", "<5", "<5", "<5")
+    assert _cells(four, "↳ missing, n (%)") == ("30 (10 %)", "–", "–", "–")
     assert _cells(four, "↳ f")[0] == "97 (32 %)"
     assert _cells(four, "Patients") == ("303", "294", "123", "200")
 
@@ -196,15 +196,42 @@ def test_suppressed_cells_are_not_read_off_the_rest(four: Tree) -> None:
     site = four["cohort"]["sites"]["Cleveland"]
     site |= {"rows": 46, "patients": 46, "positives": 45}
     site["features"] = [{"name": "sex", "kind": "categorical", "levels": {"f": None, "m": 43}, "missing": 0}]
-    assert _cells(four, "With coronary artery disease, n (%)")[0] == ">41"
-    assert _cells(four, "↳ f")[0] == "<5"
-    assert _cells(four, "↳ m")[0] == ">41"
+    assert _cells(four, "With coronary artery disease, n (%)")[0] == "–"
+    assert _cells(four, "↳ f")[0] == "–"
+    assert _cells(four, "↳ m")[0] == "–"
+
+
+def test_a_count_that_is_not_shown_may_be_large_and_is_not_called_small(four: Tree, many: Tree) -> None:
+    for evidence in (four, many):
+        for site in evidence["cohort"]["sites"].values():
+            site |= {"train": None, "validation": None, "positives": None}
+        page = render(evidence)
+        assert "&lt;5" not in page
+        assert "&gt;" not in patients(_voice(evidence)).table.note
+        assert "–: not known, or not shown because it or a difference to it describes fewer than 5 patients" in page
+    assert _cells(four, "Training records") == ("–",) * 4
+    assert _cells(many, "Training records") == ("–",) * 4
+
+
+def test_the_spread_is_over_the_sites_that_show_a_number(many: Tree) -> None:
+    first, second, *others = many["cohort"]["sites"].values()
+    for site in others:
+        site["train"] = None
+    first["train"], second["train"] = 40, 60
+    assert _cells(many, "Training records") == ("40", "50", "60", "100 or more")
+
+
+def test_missing_values_that_are_not_shown_keep_their_row(four: Tree) -> None:
+    for site in four["cohort"]["sites"].values():
+        site["features"] = [{"name": "age", "kind": "numeric", "n": None, "mean": 5.0, "sd": 1.0, "missing": None}]
+    assert _cells(four, "↳ missing, n (%)") == ("–",) * 4
 
 
 def test_without_a_stated_minimum_nothing_is_made_up(four: Tree) -> None:
     four["study"]["min_cell_count"] = None
     four["cohort"]["sites"]["Cleveland"]["validation"] = None
-    assert _cells(four, "Validation records")[0] == "few"
+    assert _cells(four, "Validation records")[0] == "–"
+    assert "describes too few patients" in patients(_voice(four)).table.note
 
 
 def test_levels_that_count_patients_are_no_share_of_rows(four: Tree) -> None:
@@ -233,7 +260,7 @@ def test_many_sites_have_a_summary_and_all_counts(many: Tree) -> None:
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 
-def _judge(four: Tree, site: str, sensitivity: tuple[float, float, float], n: int, positives: int) -> Any:
+def _judge(four: Tree, site: str, sensitivity: tuple[float, float, float], n: int, positives: int | None) -> Any:
     entry = four["models"]["federated"]["sites"][site]
     entry |= {"n": n, "positives": positives}
     entry["metrics"]["sensitivity"] = dict(zip(("value", "low", "high"), sensitivity, strict=True))
@@ -254,9 +281,12 @@ def test_all_found_is_not_certain(four: Tree) -> None:
     assert row.few == "15 with: one is 7 of 100"
 
 
-def test_too_few_to_say_and_their_number_is_not_given_away(four: Tree) -> None:
-    row = _judge(four, "Switzerland", (0.9, 0.8, 1.0), 16, 15)
-    assert row.cleared == "fewer than 5 such patients in the test set: too few to say"
+@pytest.mark.parametrize("positives", [None, 1, 15])
+def test_too_few_to_say_and_their_number_is_not_given_away(four: Tree, positives: int | None) -> None:
+    row = _judge(four, "Switzerland", (0.9, 0.8, 1.0), 16, positives)
+    said = "too few to say: fewer than 5 test patients with, or without, coronary artery disease"
+    assert (row.found, row.cleared) == (said, said)
+    assert row.found_bar is None
     assert row.cleared_bar is None
     assert row.few == ""
 
