@@ -10,8 +10,9 @@ import numpy as np
 
 from sealround.crypto import Secret, SigningKey
 from sealround.secagg.manifest import RoundManifest, quorum
+from sealround.secagg.pairwise.knowledge import Expected, Identity
 from sealround.secagg.pairwise.local import LocalRound
-from sealround.secagg.pairwise.site import Expected, Identity, PairwiseSite
+from sealround.secagg.pairwise.site import PairwiseSite
 from sealround.secagg.policy import SitePolicy, VolatileRecord
 from sealround.vocabulary import PartyId, RoundId
 
