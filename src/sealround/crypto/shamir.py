@@ -13,6 +13,7 @@ each secret at most once.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from sealround.crypto.secret import SECRET_BYTES, Secret
@@ -125,32 +126,31 @@ class Lagrange:
 
 
 def _weights_at_zero(points: tuple[int, ...], prime: int) -> list[int]:
-    """Return prod x_m / (x_m - x_j) over m != j for each j, with one inversion (Montgomery's trick)."""
-    numerators, denominators = [], []
-    for j, x_j in enumerate(points):
-        numerator = denominator = 1
-        for m, x_m in enumerate(points):
-            if m != j:
-                numerator = numerator * x_m % prime
-                denominator = denominator * (x_m - x_j) % prime
-        numerators.append(numerator)
-        denominators.append(denominator)
+    """Return prod x_m / (x_m - x_j) over m != j for each j, with one inversion (Montgomery's trick).
+
+    Points are small, so their products are reduced once, at the end.
+    """
+    numerator = math.prod(points) % prime
+    denominators = [x_j * math.prod(x_m - x_j for x_m in points if x_m != x_j) % prime for x_j in points]
     prefixes = [1]
     for denominator in denominators:
         prefixes.append(prefixes[-1] * denominator % prime)
     inverse = pow(prefixes[-1], -1, prime)
     weights = [0] * len(points)
     for j in reversed(range(len(points))):
-        weights[j] = numerators[j] * inverse * prefixes[j] % prime
+        weights[j] = numerator * inverse * prefixes[j] % prime
         inverse = inverse * denominators[j] % prime
     return weights
 
 
 def _evaluate(coefficients: list[int], x: int, prime: int) -> int:
+    """Horner's rule, reduced every sixteenth step: points are small, and a reduction costs more than a product."""
     value = 0
-    for coefficient in reversed(coefficients):  # Horner's rule
-        value = (value * x + coefficient) % prime
-    return value
+    for step, coefficient in enumerate(reversed(coefficients)):
+        value = value * x + coefficient
+        if step % 16 == 0:
+            value %= prime
+    return value % prime
 
 
 def _checked_points(points: Iterable[int]) -> tuple[int, ...]:
