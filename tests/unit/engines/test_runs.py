@@ -119,7 +119,7 @@ def test_a_larger_cell_count_holds_in_statistics_and_evidence_and_on_resume(stud
     assert (plain["study"]["min_cell_count"], strict["study"]["min_cell_count"]) == (5, 15)
     assert (levels(study, "plain"), levels(study, "strict")) == (["common", "rare"], ["common"])
     blood = [evidence["cohort"]["sites"]["a"]["features"][1]["levels"] for evidence in (plain, strict)]
-    assert blood == [{"common": 108, "rare": 12}, {"common": 108, "(other)": None}]
+    assert blood == [{"common": 108, "rare": 12}, {"common": None, "(other)": None}]
     bins = strict["models"]["federated"]["sites"]["a"]["calibration"]
     assert all(entry["count"] >= 15 for entry in bins)
     agreed = study_digest(load_study(study)).hex()
