@@ -123,6 +123,20 @@ def fresh_process(command: list[str], folder: Path) -> float:
     return time.perf_counter() - start
 
 
+def against_peer(peer_python: str, folder: Path, rounds: int) -> dict[str, object]:
+    """Time the same job as whole processes in turns, ours and the peer's, and print the median ratio."""
+    make(folder, 4, rounds)
+    ours = [sys.executable, "-m", "sealround.cli.main", "run", "study.toml", "--quiet", "--workers", "0"]
+    peer = [peer_python, str(Path(__file__).parent.resolve() / "peers" / "flower_logistic.py")]
+    peer += ["arrays.npz", str(rounds), str(STEPS), str(BATCH), str(RATE)]
+    times = [(fresh_process(ours, folder), fresh_process(peer, folder)) for _ in range(3 if rounds < 100 else 1)]
+    for our_s, peer_s in times:
+        print(f"4 sites, {rounds} rounds, whole process: sealround {our_s:.2f} s, flwr {peer_s:.2f} s")
+    ratio = statistics.median(peer_s / our_s for our_s, peer_s in times)
+    print(f"median ratio flwr / sealround: {ratio:.1f}")
+    return {"pairs_s": times, "ratio": ratio}
+
+
 def main() -> None:
     """Measure, print, and write ``round_overhead.json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -144,17 +158,7 @@ def main() -> None:
             print(f"{sites:>6} {rounds:>6} {ours:>12.3f} {theirs:>12.3f} {ours - theirs:>12.3f}")
             result[f"sites_{sites}"] = {"federation_ms": ours, "bare_ms": theirs, "overhead_ms": ours - theirs}
         if options.peer:
-            rounds = 20
-            make(folder, 4, rounds)
-            ours = [sys.executable, "-m", "sealround.cli.main", "run", "study.toml", "--quiet", "--workers", "0"]
-            peer = [options.peer, str(Path(__file__).parent.resolve() / "peers" / "flower_logistic.py")]
-            peer += ["arrays.npz", str(rounds), str(STEPS), str(BATCH), str(RATE)]
-            times = [(fresh_process(ours, folder), fresh_process(peer, folder)) for _ in range(3)]
-            ratios = [peer_s / our_s for our_s, peer_s in times]
-            for our_s, peer_s in times:
-                print(f"4 sites, {rounds} rounds, whole process: sealround {our_s:.2f} s, flwr {peer_s:.2f} s")
-            print(f"median ratio flwr / sealround: {statistics.median(ratios):.1f}")
-            result["peer"] = {"pairs_s": times, "ratio": statistics.median(ratios)}
+            result["peer"] = {rounds: against_peer(options.peer, folder, rounds) for rounds in (20, 200)}
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "round_overhead.json").write_text(json.dumps(result, indent=1))
