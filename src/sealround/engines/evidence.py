@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sealround.clinical.cohort import SiteCohort
     from sealround.engines.in_process import Job
     from sealround.engines.simulation import Trainings
+    from sealround.federation import TrainedModel
     from sealround.study import Study
     from sealround.vocabulary import PartyId
     from sealround.wire import Value
@@ -80,28 +81,12 @@ def gather(
     Returns:
         A tree fit for JSON: no NaN, ``None`` where a number is undefined or suppressed.
     """
-    federated = trainings.federated
-    released = federated.coordinator.released
-    jobs = [federated, *trainings.alone.values(), *([trainings.pooled] if trainings.pooled else [])]
     models = _models(study, trainings)
     confidence = study.evaluation.confidence
     return {
         "format": FORMAT,
         "sealround": __version__,
-        "study": {
-            "name": study.study.name,
-            "question": study.study.question,
-            "digest": study_digest(study).hex(),
-            "rounds": study.study.rounds,
-            "seed": study.study.seed,
-            "task": study.task,
-            "primary": study.primary_metric,
-            "model": describe_model(study, released.inputs, released.statistics),
-            "parameters": int(released.vector.size),
-            "confidence": confidence,
-            **_outcome(study),
-            "min_cell_count": local.standardisation.min_cell_count,
-        },
+        "study": _study(study, local, trainings.federated.coordinator.released),
         "cohort": {
             **_source(local),
             "site_term": study.cohort.site_term,
@@ -112,7 +97,7 @@ def gather(
                 for site, cohort in cohorts.items()
             },
         },
-        "rounds": _rounds(federated),
+        "rounds": _rounds(trainings.federated),
         "models": {name: model for name, (_, model) in models.items()},
         "differences": {
             f"federated-{other}": _difference(models["federated"][0], models[other][0], confidence)
@@ -120,24 +105,52 @@ def gather(
             if other in models
         },
         "protection": [asdict(state) for state in protection_states(study)],
-        "excluded": [
-            {"site": gone.site, "round": gone.round, "why": gone.why} for gone in federated.coordinator.excluded
-        ]
-        + [
-            {"site": job.plan.roster[0], "round": None, "why": f"training {job.plan.job}: {job.failure}"}
-            for job in jobs
-            if job.failure is not None
-        ],
-        "cost": {
-            "seconds": round(seconds, 3),
-            "training_seconds": round(sum(line["seconds"] for line in federated.journal.rounds()), 3),
-            "bytes_up": federated.coordinator.traffic[1],
-            "bytes_down": federated.coordinator.traffic[0],
-            "peak_rss_bytes": _peak_rss(trainings.workers),
-            "workers": trainings.workers,
-            "device": device_name(study.model),
-        },
+        "excluded": _excluded(trainings),
+        "cost": _cost(study, trainings, seconds),
         "environment": environment(),
+    }
+
+
+def _study(study: Study, local: Study, released: TrainedModel) -> dict[str, Any]:
+    return {
+        "name": study.study.name,
+        "question": study.study.question,
+        "digest": study_digest(study).hex(),
+        "rounds": study.study.rounds,
+        "seed": study.study.seed,
+        "task": study.task,
+        "primary": study.primary_metric,
+        "model": describe_model(study, released.inputs, released.statistics),
+        "parameters": int(released.vector.size),
+        "confidence": study.evaluation.confidence,
+        **_outcome(study),
+        "min_cell_count": local.standardisation.min_cell_count,
+    }
+
+
+def _excluded(trainings: Trainings) -> list[dict[str, Any]]:
+    """Return sites the federation went on without, then comparisons that failed."""
+    jobs = [*trainings.alone.values(), *([trainings.pooled] if trainings.pooled else [])]
+    return [
+        {"site": gone.site, "round": gone.round, "why": gone.why} for gone in trainings.federated.coordinator.excluded
+    ] + [
+        {"site": job.plan.roster[0], "round": None, "why": f"training {job.plan.job}: {job.failure}"}
+        for job in jobs
+        if job.failure is not None
+    ]
+
+
+def _cost(study: Study, trainings: Trainings, seconds: float) -> dict[str, Any]:
+    federated = trainings.federated
+    bytes_down, bytes_up = federated.coordinator.traffic
+    return {
+        "seconds": round(seconds, 3),
+        "training_seconds": round(sum(line["seconds"] for line in federated.journal.rounds()), 3),
+        "bytes_up": bytes_up,
+        "bytes_down": bytes_down,
+        "peak_rss_bytes": _peak_rss(trainings.workers),
+        "workers": trainings.workers,
+        "device": device_name(study.model),
     }
 
 
