@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sealround.federation import Site
+from sealround.federation.plan import FEDERATED
 from sealround.learning import TorchWork
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Host:
         if work is None:
             work = self._works[party] = TorchWork(self._study, self._cohorts[party])
         # Alone and pooled, nothing leaves the party: a comparison must not pay for what only sharing costs.
-        minimum = self._study.standardisation.min_cell_count if job == "federated" else 1
+        minimum = self._study.standardisation.min_cell_count if job == FEDERATED else 1
         site = Site(party, self._digest, work, minimum)
         snapshot = self._snapshots.get((job, party))
         if snapshot is not None:

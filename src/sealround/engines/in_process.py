@@ -93,14 +93,14 @@ class Job:
     @property
     def progress(self) -> Progress:
         """Where it is."""
-        validations = [record.validation for record in self.coordinator.history if record.validation is not None]
+        validations = (record.validation for record in reversed(self.coordinator.history))
         stage = Stage.DONE if self.evaluations is not None else self.coordinator.stage
         return Progress(
             job=self.plan.job,
             stage=stage.value if self.failure is None else "failed",
             round=self.coordinator.round,
             rounds=self.plan.study.study.rounds,
-            validation=validations[-1] if validations else None,
+            validation=next((known for known in validations if known is not None), None),
         )
 
     def begin(self) -> tuple[Send, ...]:

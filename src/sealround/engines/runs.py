@@ -17,6 +17,7 @@ from sealround.engines.model_file import model_file
 from sealround.engines.simulation import Simulation
 from sealround.errors import ConsistencyError
 from sealround.federation import Plan
+from sealround.federation.plan import FEDERATED
 from sealround.report import render
 from sealround.storage import RunFolder
 from sealround.study import apply_site, load_site_file, load_study, study_digest
@@ -158,7 +159,7 @@ def _agree(study: Study, site: SiteFile | None, places: Places, workers: int | L
     cohorts = load_cohorts(local, places)
     if site is not None:
         roster = tuple(sorted(cohorts))
-        check_roster(site, Plan(study, "federated", roster, roster).round_size(len(roster)))
+        check_roster(site, Plan(study, FEDERATED, roster, roster).round_size(len(roster)))
         workers = site.compute.workers if workers is None else workers
     return _Agreed(study, local, cohorts, None if workers == "auto" else workers)
 

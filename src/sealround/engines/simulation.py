@@ -19,6 +19,7 @@ from sealround.engines.in_process import Job, drive
 from sealround.engines.pools import Inline, Setup, Workers, spread
 from sealround.errors import UsageError
 from sealround.federation import Plan
+from sealround.federation.plan import FEDERATED
 from sealround.learning import device_name, initial_model
 from sealround.study import study_digest
 from sealround.vocabulary import PartyId
@@ -57,14 +58,12 @@ class Trainings:
         alone: One training for each site; empty where the study does not compare.
         pooled: All records in one place; ``None`` where the study does not compare.
         workers: Worker processes that were used, 0 for none.
-        seconds: How long this process drove them.
     """
 
     federated: Job
     alone: Mapping[PartyId, Job]
     pooled: Job | None
     workers: int
-    seconds: float
 
 
 def _folder_name(job: str) -> str:
@@ -82,7 +81,7 @@ class Simulation:
         study: The study that is agreed on.
         cohorts: Each site's records.
         folder: Where to write; locked by the caller.
-        workers: Worker processes; 0 computes in this process, ``None`` measures one round and decides.
+        workers: Worker processes; 0 computes in this process, ``None`` measures a few rounds and decides.
         local: The study as every site runs it (`apply_site`); ``None`` where that is no different.
     """
 
@@ -109,9 +108,8 @@ class Simulation:
         Args:
             observe: Told of every step.
         """
-        start = time.monotonic()
         compare = self._study.evaluation.compare
-        federated = self._job("federated", self._sites, self._sites)
+        federated = self._job(FEDERATED, self._sites, self._sites)
         alone = {site: self._job(job_of_site(site), (site,), (site,)) for site in self._sites if "alone" in compare}
         pooled = self._job("pooled", (POOLED,), self._sites) if "pooled" in compare else None
         comparisons = [*alone.values(), *([pooled] if pooled else [])]
@@ -121,10 +119,10 @@ class Simulation:
         if workers is None:
             workers = self._measure(federated, observe)
         started = max(self._drive([federated], workers, observe), self._drive(comparisons, workers, observe))
-        return Trainings(federated, alone, pooled, started, time.monotonic() - start)
+        return Trainings(federated, alone, pooled, started)
 
     def _job(self, name: str, roster: tuple[PartyId, ...], testers: tuple[PartyId, ...]) -> Job:
-        comparison = name != "federated"
+        comparison = name != FEDERATED
         return Job(
             plan=Plan(self._study, name, roster, testers),
             initial_model=initial_model(self._study),

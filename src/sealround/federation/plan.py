@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from sealround.study import Study
     from sealround.vocabulary import PartyId, RoundId, Tally
 
-__all__ = ["Plan"]
+__all__ = ["FEDERATED", "Plan"]
+
+FEDERATED = "federated"
+"""Name of the training of all sites: the one that shares anything, and that the others are compared with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ class Answers:
     """What the running stage has collected.
 
     Attributes:
-        replies: By party; of a `Trained` the tally only, its vectors go into the sums.
+        replies: By party; of a `Trained` its tally only, as `Sums`, for its vectors go into the sums.
         updates: Weighted sum of updates.
         controls: Sum of control variates' changes.
         absent: Who missed the deadline.
@@ -164,15 +164,11 @@ class Answers:
 
     def total(self) -> Tally:
         """Sum of the replies, in roster order so that the order of arrival does not show."""
-        return np.asarray(np.sum([_values(self.replies[party]) for party in sorted(self.replies)], axis=0))
+        return np.asarray(np.sum([self.replies[party].values for party in sorted(self.replies)], axis=0))
 
     def by_site(self) -> dict[PartyId, Tally]:
         """The replies as vectors."""
-        return {party: _values(reply) for party, reply in self.replies.items()}
-
-
-def _values(reply: Sums | Trained) -> Tally:
-    return reply.values if isinstance(reply, Sums) else reply.tally
+        return {party: reply.values for party, reply in self.replies.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,11 +317,12 @@ def _conclude_train(training: Training, answers: Answers) -> Stage:
         return Stage.TRAIN
     if not answers.updates.weight:
         raise CohortError("no site of this round has training data", hint="raise `training.participation`")
-    _record_validation(training, answers)
+    total, by_site = answers.total(), answers.by_site()
+    _record_validation(training, total, by_site)
     record = RoundRecord(
         RoundId(learned.round + 1), bytes_down=answers.bytes_down, bytes_up=answers.bytes_up, absent=answers.absent
     )
-    learned.history += (record.with_training(answers.total(), answers.by_site()),)
+    learned.history += (record.with_training(total, by_site),)
     mean_update = (answers.updates.sums[0] / answers.updates.weight).astype(np.float32)
     learned.model, learned.optimizer = server_step(options.server, learned.known_model, mean_update, learned.optimizer)
     if learned.control is not None:
@@ -337,12 +334,11 @@ def _conclude_train(training: Training, answers: Answers) -> Stage:
     return _train_or_validate(training)
 
 
-def _record_validation(training: Training, answers: Answers) -> Validated:
+def _record_validation(training: Training, total: Tally, by_site: Mapping[PartyId, Tally]) -> Validated:
     """Write down the validation of the candidate that the stage was asked about."""
     learned, plan = training.learned, training.plan
-    total = answers.total()
     *earlier, last = learned.history
-    learned.history = (*earlier, last.with_validation(plan, total, answers.by_site()))
+    learned.history = (*earlier, last.with_validation(plan, total, by_site))
     validated = Validated(learned.candidate, learned.round, total, plan.score(total))
     if learned.best is None or _better(validated, learned.best):
         learned.best = validated
@@ -361,7 +357,7 @@ def _better(challenger: Validated, champion: Validated) -> bool:
 
 def _conclude_validate(training: Training, answers: Answers) -> Stage:
     learned, plan = training.learned, training.plan
-    chosen = _record_validation(training, answers)
+    chosen = _record_validation(training, answers.total(), answers.by_site())
     if plan.study.evaluation.selection == "best-validation" and learned.best is not None:
         chosen = learned.best
     calibration = plan.calibration(chosen.tally)

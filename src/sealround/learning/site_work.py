@@ -12,6 +12,7 @@ from sealround.clinical.cohort import Outcome, SplitName
 from sealround.errors import DivergenceError
 from sealround.federation import tally
 from sealround.federation.interfaces import EvaluateOrder, TrainOrder, TrainOutcome
+from sealround.federation.plan import FEDERATED
 from sealround.learning.device import prepare
 from sealround.learning.encodings import Encoding, Encodings
 from sealround.learning.evaluation import HeldOut, evaluate_binary, evaluate_survival
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["TorchWork"]
 
 _CHUNK = 256  # Examples predicted at a time.
-_FEDERATED = "federated"
 
 
 class TorchWork:
@@ -154,7 +154,7 @@ class TorchWork:
 
     def _keeps_intercept(self, job: str) -> bool:
         # Only among several sites: what is compared with the federation is one model for everybody.
-        return isinstance(self._study.training.personalisation, LocalIntercept) and job == _FEDERATED
+        return isinstance(self._study.training.personalisation, LocalIntercept) and job == FEDERATED
 
     def _load(self, encoding: Encoding, model: Update, order: TrainOrder | EvaluateOrder) -> None:
         encoding.predictor.flat.load(model)
@@ -177,7 +177,7 @@ class TorchWork:
         encoding = self._encodings.under(order.statistics)
         self._load(encoding, order.model, order)
         personalisation, examples = self._study.training.personalisation, encoding.parts[SplitName.TRAIN]
-        if isinstance(personalisation, FineTune) and order.job == _FEDERATED and len(examples):
+        if isinstance(personalisation, FineTune) and order.job == FEDERATED and len(examples):
             site, device = self._records.site, encoding.predictor.flat.values.device
             recipe = fine_tuning(self._study, site, encoding.loss, personalisation.epochs)
             streams = randomness(self._study.study.seed, order.job, site, "fine-tuning", device)
