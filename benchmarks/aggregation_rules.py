@@ -1,7 +1,7 @@
 """What a rule costs beside byzfl's and flwr's, and how far it is from what the machine allows, in one run.
 
     python benchmarks/aggregation_rules.py [--byzfl PYTHON] [--flwr PYTHON] [--quick] [--threads 2]
-        [--out FILE] [--figure FILE]
+        [--sites N ...] [--parameters D ...] [--rules RULE ...] [--out FILE] [--figure FILE]
 
 The peers are interpreters of environments of their own, made once by
 
@@ -10,8 +10,13 @@ The peers are interpreters of environments of their own, made once by
     python -m venv flower && flower/bin/pip install flwr==1.41.0
 
 and left out if they are not given. For 20, 50 and 100 sites, a fifth of them lying, and 10^5, 10^6 and 10^7 parameters:
-seconds on the clock, the least of `REPEATS` calls, everybody with as many threads. A peer that would need more memory
-than there is, or more than `PATIENCE_S` by its last cell, is left out of a cell, and the cell says which.
+seconds on the clock, the least of `REPEATS` calls, everybody with as many threads; no more are made once they have
+taken `BUDGET_S`. A peer that would need more memory than there is, or more than `PATIENCE_S` by its last cell, is left
+out of a cell, and the cell says which; one that ends is started again for the next rule.
+
+``--out`` is written after every cell, and read at the start: a cell that is in it, with all peers that are given, is
+not measured again. So a run that was interrupted goes on, and a table may be made in parts: of some numbers of sites,
+or of parameters. ``--rules`` measures these alone, and puts them into the cells that are there.
 
 What the machine allows is measured in the same minute: reading the updates once (the least for any rule), and with the
 multiplications of one triangle of the Gram matrix from the cache (the least for a rule that goes by distances).
@@ -38,7 +43,7 @@ import sys  # noqa: E402
 import time  # noqa: E402
 import tracemalloc  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import TYPE_CHECKING, Any  # noqa: E402
+from typing import TYPE_CHECKING, Any, TypeAlias  # noqa: E402
 
 import numpy as np  # noqa: E402
 
@@ -52,8 +57,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 SITES, PARAMETERS = (20, 50, 100), (10**5, 10**6, 10**7)
 QUICK_SITES, QUICK_PARAMETERS = (10, 20), (10**4, 10**5)
-REPEATS = 5
-PATIENCE_S = 120.0
+REPEATS = 15
+BUDGET_S = 3.0
+PATIENCE_S = 60.0
 PROBES = 64
 COLUMNS = 8192
 
@@ -71,6 +77,9 @@ RULES: dict[str, Callable[[int, int], Settings]] = {
     "bulyan": lambda f, _: Settings(rule="bulyan", num_byzantine=f),
 }
 BY_COORDINATE = ("median", "trimmed-mean", "meamed")
+Cell: TypeAlias = "dict[str, dict[str, Any]]"
+"""By rule, what ``ours`` took and what each of the ``peers`` did."""
+
 NOT_THE_SAME = {("byzfl", "geometric-median"), ("byzfl", "NNM, geometric-median")}
 
 
@@ -95,8 +104,8 @@ def lying(n: int, d: int, f: int) -> np.ndarray:
 
 
 def least(work: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
+    times: list[float] = []
+    while len(times) < repeats and sum(times) < BUDGET_S:
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
@@ -128,6 +137,11 @@ def multiplying(n: int, d: int, threads: int) -> Callable[[], object]:
     return lambda: over_columns(work, d, columns=COLUMNS, threads=threads)
 
 
+@functools.lru_cache(maxsize=1)
+def floors(n: int, d: int, threads: int) -> tuple[float, float]:
+    return least(reading(updates(n, d), threads), REPEATS), least(multiplying(n, d, threads), REPEATS)
+
+
 # --- peers ------------------------------------------------------------------------------------------------------------
 
 
@@ -137,37 +151,48 @@ class Peer:
     def __init__(self, name: str, interpreter: str, script: str, threads: int) -> None:
         self.name = name
         threaded = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        environment = os.environ | threaded | {"FLWR_TELEMETRY_ENABLED": "0"}
-        command = [interpreter, str(HERE / "peers" / script)]
-        self._child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self.versions: dict[str, str] = self._read()
+        self._environment = os.environ | threaded | {"FLWR_TELEMETRY_ENABLED": "0"}
+        self._command = [interpreter, str(HERE / "peers" / script)]
         self._last: dict[str, tuple[int, int, float]] = {}
+        self.versions = self._start()
 
-    def ask(self, rule: str, n: int, d: int, repeats: int) -> dict[str, Any]:
-        """Return ``seconds`` and ``probes``, or ``needs`` bytes, ``expects`` seconds, or nothing for no such rule."""
+    def _start(self) -> dict[str, str]:
+        self._child = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
+        )
+        versions: dict[str, str] | None = self._read()
+        if versions is None:
+            sys.exit(f"{self.name} does not start; what it said is above")
+        return versions
+
+    def ask(self, rule: str, n: int, d: int) -> dict[str, Any]:
+        """Return ``seconds`` and ``probes``; ``needs`` bytes, ``expects`` seconds or ``ended``; or nothing."""
         if rule in self._last:
             sites, parameters, seconds = self._last[rule]
             expects = seconds * d / parameters * (n / sites) ** (3 if rule == "bulyan" else 2)
             if expects > PATIENCE_S:
                 return {"expects": expects}
-            repeats = max(1, min(repeats, int(PATIENCE_S / 4 / max(expects, 1e-9))))
-        request = {"rule": rule, "sites": n, "parameters": d, "num_byzantine": liars(rule, n), "repeats": repeats}
+        request = {"rule": rule, "sites": n, "parameters": d, "num_byzantine": liars(rule, n)}
         assert self._child.stdin is not None  # noqa: S101  (a pipe)
-        self._child.stdin.write(json.dumps(request) + "\n")
+        self._child.stdin.write(json.dumps(request | {"repeats": REPEATS, "budget": BUDGET_S}) + "\n")
         self._child.stdin.flush()
-        found: dict[str, Any] = self._read()
+        found: dict[str, Any] | None = self._read()
+        if found is None:
+            code = self._child.wait()
+            self._start()
+            return {"ended": code}
+        self.remember(rule, n, d, found)
+        return found
+
+    def remember(self, rule: str, n: int, d: int, found: dict[str, Any]) -> None:
+        """Expect of the next cell what this one took."""
         if "seconds" in found:
             self._last[rule] = n, d, min(found["seconds"])
-        return found
 
     def _read(self) -> Any:
         assert self._child.stdout is not None  # noqa: S101  (a pipe)
         line = self._child.stdout.readline()
-        if not line:
-            sys.exit(f"{self.name} ended; what it said is above")
-        return json.loads(line)
+        return json.loads(line) if line else None
 
     def close(self) -> None:
         self._child.communicate()
@@ -176,13 +201,13 @@ class Peer:
 # --- cells ------------------------------------------------------------------------------------------------------------
 
 
-def ours(rule: str, n: int, d: int, repeats: int, threads: int) -> dict[str, Any]:
+def ours(rule: str, n: int, d: int, threads: int) -> dict[str, Any]:
     """Time one rule, and measure how much memory it takes beside the updates."""
     f = liars(rule, n)
+    read, multiply = floors(n, d, threads)
     settings, x = RULES[rule](f, d), lying(n, d, f)
-    read, multiply = least(reading(x, threads), 3), least(multiplying(n, d, threads), 3)
     result = aggregate(settings, x, threads=threads)
-    seconds = least(lambda: aggregate(settings, x, threads=threads), repeats)
+    seconds = least(lambda: aggregate(settings, x, threads=threads), REPEATS)
     tracemalloc.start()
     aggregate(settings, x, threads=threads)
     _, peak = tracemalloc.get_traced_memory()
@@ -198,74 +223,137 @@ def differs(mine: dict[str, Any], other: dict[str, Any]) -> float:
     return float(np.abs(np.subtract(mine["probes"], other["probes"])).max())
 
 
-def show(n: int, d: int, cells: dict[str, dict[str, Any]]) -> None:
+def show(n: int, d: int, cell: Cell) -> None:
     print(f"\n{n} sites, {d:.0e} parameters: milliseconds; times floor; memory in updates' own; peers, and their ratio")
-    for rule, cell in cells.items():
-        mine = cell["ours"]
+    for rule, taken in cell.items():
+        mine = taken["ours"]
         line = (
             f"  {rule:22} {1e3 * mine['seconds']:9.2f}  x{mine['seconds'] / mine['floor']:<5.1f} {mine['memory']:.2f}"
         )
-        for name, other in cell["peers"].items():
+        for name, other in taken["peers"].items():
             if "seconds" in other:
-                ratio = min(other["seconds"]) / mine["seconds"]
-                line += f"   {name} {1e3 * min(other['seconds']):9.1f} ({ratio:.1f})"
+                line += f"   {name} {1e3 * min(other['seconds']):9.1f} ({ratio(mine, other):.1f})"
                 if (name, rule) not in NOT_THE_SAME:
                     line += f" differs {differs(mine, other):.0e}"
             elif "needs" in other:
                 line += f"   {name} needs {other['needs'] / 2**30:.0f} GiB"
             elif "expects" in other:
                 line += f"   {name} would take {other['expects']:.0f} s"
+            elif "ended" in other:
+                line += f"   {name} ended ({other['ended']})"
         print(line)
     sys.stdout.flush()
 
 
-def growth(found: list[dict[str, Any]]) -> None:
+def ratio(mine: dict[str, Any], other: dict[str, Any]) -> float:
+    return float(min(other["seconds"]) / mine["seconds"])
+
+
+def growth(found: dict[tuple[int, int], Cell]) -> None:
     """Exponents of n and d between the smallest and the largest cell of each rule."""
     print("\ngrowth of ours from the smallest to the largest: n^a at the largest d, d^b at the largest n")
-    sites, parameters = (sorted({cell[key] for cell in found}) for key in ("sites", "parameters"))
-    at = {(cell["sites"], cell["parameters"]): cell["cells"] for cell in found}
-    for rule in RULES:
-
-        def seconds(n: int, d: int, rule: str = rule) -> float:
-            return float(at[n, d][rule]["ours"]["seconds"])
-
-        last_n, last_d = sites[-1], parameters[-1]
-        a = np.log(seconds(last_n, last_d) / seconds(sites[0], last_d)) / np.log(last_n / sites[0])
-        b = np.log(seconds(last_n, last_d) / seconds(last_n, parameters[0])) / np.log(last_d / parameters[0])
+    sites, parameters = (sorted({size[axis] for size in found}) for axis in (0, 1))
+    corners = (sites[0], parameters[-1]), (sites[-1], parameters[0]), (sites[-1], parameters[-1])
+    if len(sites) == 1 or len(parameters) == 1 or any(corner not in found for corner in corners):
+        print("  not all corners of the table are there")
+        return
+    for rule in set.intersection(*(set(found[corner]) for corner in corners)):
+        few, narrow, last = (float(found[corner][rule]["ours"]["seconds"]) for corner in corners)
+        a = np.log(last / few) / np.log(sites[-1] / sites[0])
+        b = np.log(last / narrow) / np.log(parameters[-1] / parameters[0])
         print(f"  {rule:22} n^{a:.2f}  d^{b:.2f}")
 
 
-def main() -> None:
+def worst(found: dict[tuple[int, int], Cell]) -> None:
+    """Where each peer comes nearest, and where memory is most."""
+    cells = [(n, d, rule, taken) for (n, d), cell in found.items() for rule, taken in cell.items()]
+    print("\nthe least ahead, and the most memory")
+    for name in ("byzfl", "flwr"):
+        raced = [
+            (ratio(taken["ours"], taken["peers"][name]), n, d, rule)
+            for n, d, rule, taken in cells
+            if "seconds" in taken["peers"].get(name, {})
+        ]
+        for times, n, d, rule in sorted(raced)[:3]:
+            print(f"  {name:8} x{times:<5.2f} {rule}, {n} sites, {d:.0e} parameters ({len(raced)} cells)")
+    memory, n, d, rule = max((taken["ours"]["memory"], n, d, rule) for n, d, rule, taken in cells)
+    print(f"  memory   {memory:<6.2f} {rule}, {n} sites, {d:.0e} parameters")
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path | None) -> dict[tuple[int, int], Cell]:
+    """Return the cells that are there already."""
+    if path is None or not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))["found"]
+    return {(cell["sites"], cell["parameters"]): cell["cells"] for cell in found}
+
+
+def listed(found: dict[tuple[int, int], Cell]) -> list[dict[str, Any]]:
+    return [
+        {"sites": n, "parameters": d, "cells": found[n, d]}
+        for n, d in sorted(found, key=lambda size: (size[1], size[0]))
+    ]
+
+
+def save(path: Path, versions: dict[str, str], found: dict[tuple[int, int], Cell]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps({"versions": versions, "found": listed(found)}), encoding="utf-8")
+    part.replace(path)
+
+
+def measure(n: int, d: int, rules: Sequence[str], peers: Sequence[Peer], threads: int) -> Cell:
+    """Measure ours, then forget the updates: peers make their own."""
+    cell: Cell = {rule: {"ours": ours(rule, n, d, threads), "peers": {}} for rule in rules}
+    updates.cache_clear()
+    for peer in peers:
+        for rule, taken in cell.items():
+            taken["peers"][peer.name] = peer.ask(rule, n, d)
+    return cell
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--byzfl", help="interpreter of an environment that has byzfl")
     parser.add_argument("--flwr", help="interpreter of an environment that has flwr")
     parser.add_argument("--quick", action="store_true", help="small sizes only")
+    parser.add_argument("--sites", type=int, nargs="+", help="numbers of sites")
+    parser.add_argument("--parameters", type=lambda text: int(float(text)), nargs="+", help="such as 1e6")
+    parser.add_argument("--rules", nargs="+", choices=tuple(RULES), help="measure these alone, and again")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--out", type=Path, help="write everything measured as JSON")
+    parser.add_argument("--out", type=Path, help="keep everything measured as JSON; what is there is not done again")
     parser.add_argument("--figure", type=Path, help="draw growth in sites and in parameters as SVG")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
     scripts = (("byzfl", options.byzfl, "byzfl_rules.py"), ("flwr", options.flwr, "flower_rules.py"))
     peers = [Peer(name, python, script, options.threads) for name, python, script in scripts if python]
     versions = {key: value for peer in peers for key, value in peer.versions.items()}
     print(f"{platform.processor() or platform.machine()}, {options.threads} threads; {versions}")
-    found = []
-    for d in QUICK_PARAMETERS if options.quick else PARAMETERS:
-        for n in QUICK_SITES if options.quick else SITES:
-            repeats = REPEATS if n * d <= 10**8 else 2
-            cells = {rule: {"ours": ours(rule, n, d, repeats, options.threads), "peers": {}} for rule in RULES}
-            updates.cache_clear()
+    found = load(options.out)
+    for d in options.parameters or (QUICK_PARAMETERS if options.quick else PARAMETERS):
+        for n in options.sites or (QUICK_SITES if options.quick else SITES):
+            cell = found.get((n, d), {})
+            asked = {peer.name for peer in peers}
+            missing = [rule for rule in RULES if rule not in cell or asked - set(cell[rule]["peers"])]
+            cell |= measure(n, d, options.rules or missing, peers, options.threads)
+            found[n, d] = {rule: cell[rule] for rule in RULES if rule in cell}
             for peer in peers:
-                for rule, cell in cells.items():
-                    cell["peers"][peer.name] = peer.ask(rule, n, d, repeats)
-            show(n, d, cells)
-            found.append({"sites": n, "parameters": d, "cells": cells})
+                for rule, taken in cell.items():
+                    peer.remember(rule, n, d, taken["peers"].get(peer.name, {}))
+            show(n, d, found[n, d])
+            if options.out:
+                save(options.out, versions, found)
     growth(found)
+    worst(found)
     for peer in peers:
         peer.close()
     if options.figure:
-        options.figure.write_text(draw(found), encoding="utf-8")
-    if options.out:
-        options.out.write_text(json.dumps({"versions": versions, "found": found}), encoding="utf-8")
+        options.figure.write_text(draw(listed(found)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A peer of `aggregation_rules.py`: the rules of flwr 1.41.0, in an environment that has it.
 
-Reads a request a line (``{"rule", "sites", "parameters", "num_byzantine", "repeats"}``), writes a line: seconds of each
-repeat, and the result at some parameters. The functions behind flwr's strategies are called with one layer a site.
+Reads a request a line (``{"rule", "sites", "parameters", "num_byzantine", "repeats", "budget"}``), writes a line:
+seconds of each repeat (one, and more within the budget), and the result at some parameters. The functions behind flwr's
+strategies are called with one layer a site.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ def run(request: dict[str, Any], x: np.ndarray) -> dict[str, Any]:
     n, d = x.shape
     rule = rules(n, request["num_byzantine"])[request["rule"]]
     probes = np.linspace(0, d - 1, PROBES).astype(np.int64)
-    seconds, result = [], None
-    for _ in range(request["repeats"]):
+    seconds: list[float] = []
+    result = None
+    while len(seconds) < request["repeats"] and sum(seconds) < request["budget"]:
         given = [([row], 1) for row in x]
         start = time.perf_counter()
         result = rule(given)

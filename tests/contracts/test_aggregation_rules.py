@@ -15,7 +15,8 @@ PLAIN = [
     Settings(rule=rule, num_byzantine=0 if rule == "mean" else F, clip_norm=20.0 if "clipping" in rule else None)
     for rule in RULES
 ]
-ALL = [*PLAIN, *(replace(settings, mixing=True) for settings in PLAIN if settings.rule != "foolsgold")]
+_NEVER_MIXED = {"foolsgold", "adaptive"}
+ALL = [*PLAIN, *(replace(settings, mixing=True) for settings in PLAIN if settings.rule not in _NEVER_MIXED)]
 _WEAK = {"mean", "norm-clipping", "foolsgold", "fltrust", "dnc"}
 ROBUST = [settings for settings in ALL if settings.rule not in _WEAK]
 """Those that withstand f updates of any size each. FLTrust does while the root is good, and is tested below."""

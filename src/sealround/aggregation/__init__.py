@@ -4,10 +4,12 @@ Array in, array out, and who was kept: no rule knows a study, a message or a clo
 the name of a rule, or a rule itself.
 """
 
+from sealround.aggregation.adaptive import adaptive
 from sealround.aggregation.admission import Admission, Limits, admit, refusal
 from sealround.aggregation.averaging import centered_clipping, fltrust, foolsgold, mean, norm_clipping
 from sealround.aggregation.conditions import RULES, RuleName, fewest_sites, most_byzantine, require
 from sealround.aggregation.coordinates import coordinate_median, mean_near_median, trimmed_mean
+from sealround.aggregation.memory import Remembered, remember
 from sealround.aggregation.mixing import nearest_neighbor_mixing
 from sealround.aggregation.outcome import Aggregate, Weighting
 from sealround.aggregation.products import HISTORY, ORIGIN, ROOT, Gram, combine, gram
@@ -27,9 +29,11 @@ __all__ = [
     "Gram",
     "Known",
     "Limits",
+    "Remembered",
     "RuleName",
     "Settings",
     "Weighting",
+    "adaptive",
     "admit",
     "aggregate",
     "capped_shares",
@@ -51,6 +55,7 @@ __all__ = [
     "nearest_neighbor_mixing",
     "norm_clipping",
     "refusal",
+    "remember",
     "require",
     "trimmed_mean",
     "weigh",

@@ -54,6 +54,8 @@ def over_columns(work: Callable[[Sequence[slice]], None], d: int, *, columns: in
     if min(threads, len(blocks)) == 1:
         work(blocks)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work, blocks[first::threads]) for first in range(threads)]:
+    with ThreadPoolExecutor(threads - 1) as pool:  # beside the caller's own
+        others = [pool.submit(work, blocks[first::threads]) for first in range(1, threads)]
+        work(blocks[::threads])
+        for done in others:
             done.result()

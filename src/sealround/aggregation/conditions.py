@@ -8,7 +8,7 @@ foolsgold, fltrust         1             no f is assumed; copies, or a trusted u
 median, trimmed-mean       2f + 1        an honest majority
 meamed, geometric-median   2f + 1        an honest majority
 centered-clipping          2f + 1        an honest majority; its proof asks for n >= 10f
-dnc, flame                 2f + 1        an honest majority
+dnc, flame, adaptive       2f + 1        an honest majority
 krum, multi-krum           2f + 3        Blanchard et al. 2017: 2f + 2 < n
 bulyan                     4f + 3        El Mhamdi et al. 2018
 mixing, before any         2f + 1        an honest majority
@@ -38,6 +38,7 @@ RuleName: TypeAlias = Literal[
     "dnc",
     "foolsgold",
     "flame",
+    "adaptive",
 ]
 """The word of a study file for each rule."""
 

@@ -1,8 +1,7 @@
 """Rules that decide parameter by parameter: the median, and means of the values near it.
 
-Values of a block of parameters are brought in order, then what a rule keeps is a window of the ordered ones. Few sites
-are ordered by a sorting network, minimum and maximum of whole rows of a block at a time; more by numpy's sort along the
-contiguous axis of the block's transpose, which is many times faster than its sort across rows or its partition.
+Values of a block of parameters are brought in order (`sealround.aggregation.ordering`), as far as the rule asks for it;
+what it keeps is a window of the ordered ones.
 
 No site is left out as a whole: *influence* is the mean, over a sample of the parameters, of the weight that a site's
 value has in the result. The sample is always the same; it is for people to look at, and no decision rests on it.
@@ -11,33 +10,38 @@ value has in the result. The sample is always the same; it is for people to look
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from sealround.aggregation.blocks import check_updates, over_columns
 from sealround.aggregation.conditions import require
+from sealround.aggregation.ordering import Network, Sorting
 from sealround.aggregation.outcome import Aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sealround.aggregation.ordering import Ranks
     from sealround.vocabulary import Updates
 
 __all__ = ["coordinate_median", "mean_near_median", "mean_of_chosen_near_median", "trimmed_mean"]
 
-_COLUMNS = 4096
-_NETWORK_COLUMNS = 1 << 14  # longer rows: calls cost more than what they do
-_FEWEST_COLUMNS = 1024
-_SAMPLE, _SAMPLE_COLUMNS = 16, 1024
-"""Of one block in so many so many columns are looked at again, for influences."""
+_LARGEST_NETWORK, _ONE_THREAD_NETWORK = 40, 20
+"""Up to so many rows a network is faster than sorting; the less if it has one thread, and sorting may have two."""
 
-_NETWORK = 16
-"""Up to so many rows a sorting network is faster than sorting the transpose."""
+_SORT_COLUMNS, _NETWORK_COLUMNS = (1024, 2048), (4096, 1 << 15)
+"""Columns of a block: with fewer, calls cost more than what they do; with more, a block is out of the cache."""
 
-_Window: TypeAlias = tuple[np.ndarray, np.ndarray]
-"""The result, float32 ``(b,)``, and the values that went into it, float32 ``(k, b)``."""
+_SCRATCH = 9
+"""Of one thread, or of two, scratch is at most that part of the updates."""
+
+_SAMPLES, _SAMPLE_COLUMNS = 16, 256
+"""So many columns of so many blocks are looked at again, for influences."""
+
+_Window: TypeAlias = "Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]"
+"""Takes ordered values, float32 ``(m, b)``, writes the result, ``(b,)``, and returns the rows that went into it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +69,31 @@ class _Rows:
         """The weights, as the updates are: float32 ``(m, n)``."""
         return self.weights.astype(np.float32)
 
-    def block(self, columns: slice) -> np.ndarray:
-        """Return some columns, float32 ``(m, b)``; a view where it can be."""
+    def fill(self, columns: slice, out: np.ndarray) -> None:
+        """Write some columns, float32 ``(m, b)``."""
         x = self.updates[:, columns]
         if self.mixing is not None:
-            return np.asarray(self.narrow @ x)
-        return np.asarray(x if self.chosen is None else x[self.chosen])
+            np.matmul(self.narrow, x, out=out)
+        elif self.chosen is not None:
+            for place, row in enumerate(self.chosen):
+                out[place] = x[row]
+        else:
+            np.copyto(out, x)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What of the ordered values a rule wants.
+
+    Attributes:
+        ranks: Which of them, and which may change places.
+        window: Makes the function that keeps a window of them, with scratch for so many columns.
+        scratch: Rows of that scratch.
+    """
+
+    ranks: Ranks
+    window: Callable[[int], _Window]
+    scratch: int = 0
 
 
 def coordinate_median(
@@ -94,12 +117,7 @@ def coordinate_median(
         UsageError: If there are too few sites, or updates are not a float32 matrix.
     """
     rows = _rows("median", updates, num_byzantine, mixing)
-
-    def middle(ordered: np.ndarray) -> _Window:
-        m = len(ordered)
-        return _median(ordered), ordered[(m - 1) // 2 : m // 2 + 1]
-
-    return _by_parameter(rows, middle, threads)
+    return _by_parameter(rows, _mean_of(_middle(len(rows.weights))), threads)
 
 
 def trimmed_mean(
@@ -125,12 +143,8 @@ def trimmed_mean(
         UsageError: If there are too few sites, or updates are not a float32 matrix.
     """
     rows = _rows("trimmed-mean", updates, num_byzantine, mixing)
-
-    def inner(ordered: np.ndarray) -> _Window:
-        kept = ordered[num_byzantine : len(ordered) - num_byzantine]
-        return _mean(kept), kept
-
-    return _by_parameter(rows, inner, threads)
+    inner = range(num_byzantine, len(rows.weights) - num_byzantine)
+    return _by_parameter(rows, _mean_of(inner), threads)
 
 
 def mean_near_median(
@@ -157,7 +171,8 @@ def mean_near_median(
         UsageError: If there are too few sites, or updates are not a float32 matrix.
     """
     rows = _rows("meamed", updates, num_byzantine, mixing)
-    return _by_parameter(rows, _near_median(len(rows.weights) - num_byzantine), threads)
+    m = len(rows.weights)
+    return _by_parameter(rows, _near_median(m, m - num_byzantine), threads)
 
 
 def mean_of_chosen_near_median(
@@ -185,7 +200,7 @@ def mean_of_chosen_near_median(
     """
     rows = _rows("bulyan", updates, num_byzantine, mixing)
     rows = _Rows(rows.updates, np.sort(chosen), mixing)
-    return _by_parameter(rows, _near_median(len(chosen) - 2 * num_byzantine), threads)
+    return _by_parameter(rows, _near_median(len(chosen), len(chosen) - 2 * num_byzantine), threads)
 
 
 def _rows(rule: str, updates: Updates, num_byzantine: int, mixing: np.ndarray | None) -> _Rows:
@@ -194,124 +209,129 @@ def _rows(rule: str, updates: Updates, num_byzantine: int, mixing: np.ndarray | 
     return _Rows(updates, None, mixing)
 
 
-def _by_parameter(rows: _Rows, window: Callable[[np.ndarray], _Window], threads: int) -> Aggregate:
+def _by_parameter(rows: _Rows, rule: _Rule, threads: int) -> Aggregate:
     """Order each block's values and keep a window of them."""
     d = rows.updates.shape[1]
     out = np.empty(d, dtype=np.float32)
     weights = rows.weights
     m = len(weights)
-    columns = _columns(m, d)
-    every = _SAMPLE * columns
+    plan = _plan(rows, rule, threads)
+    every = -(-d // (_SAMPLES * plan.columns)) * plan.columns
     sampled = np.zeros((-(-d // every), m))
 
     def work(blocks: Sequence[slice]) -> None:
-        order = _orderer(m, columns)
+        orderer = Network(m, plan.columns, rule.ranks) if plan.network else Sorting(m, plan.columns)
+        window = rule.window(plan.columns)
         for block in blocks:
-            x = rows.block(block)
-            out[block], kept = window(order(x))
-            if block.start % every == 0:
-                few = kept[:, :_SAMPLE_COLUMNS]
-                inside = _within(x[:, :_SAMPLE_COLUMNS], few.min(axis=0), few.max(axis=0))
-                sampled[block.start // every] = inside
+            width = block.stop - block.start
+            values = orderer.buffer(width)
+            rows.fill(block, values)
+            few = values[:, :_SAMPLE_COLUMNS].copy() if block.start % every == 0 else None
+            kept = window(orderer.order(width), out[block])
+            if few is not None:
+                sampled[block.start // every] = _within(few, [part[:, :_SAMPLE_COLUMNS] for part in kept])
 
-    over_columns(work, d, columns=columns, threads=threads)
+    over_columns(work, d, columns=plan.columns, threads=plan.threads)
     influence = sampled.mean(axis=0) @ weights
     reasons = tuple(f"{part:.1%} of the result, over a sample of parameters" for part in influence)
     return Aggregate(out, None, influence, reasons)
 
 
-def _columns(m: int, d: int) -> int:
-    """Return how many columns a block has: what fits the cache, and little beside the updates themselves."""
-    if m <= _NETWORK:
-        return min(_NETWORK_COLUMNS, max(d // 16, _COLUMNS), d)
-    return min(_COLUMNS, max(d // 64, _FEWEST_COLUMNS), d)
+@dataclass(frozen=True)
+class _Plan:
+    """How a matrix is walked over: by its size alone, but for the threads.
+
+    Attributes:
+        network: Whether values are ordered by a network.
+        columns: Columns of a block.
+        threads: How many are worth it.
+    """
+
+    network: bool
+    columns: int
+    threads: int
 
 
-def _within(x: np.ndarray, least: np.ndarray, greatest: np.ndarray) -> np.ndarray:
-    """Return each row's mean weight where those from least to greatest share each column equally, float64 ``(m,)``."""
-    inside = ((x >= least) & (x <= greatest)).astype(np.float64)
+def _plan(rows: _Rows, rule: _Rule, threads: int) -> _Plan:
+    """Return what is fastest, with blocks that fit the cache and are little beside the updates themselves."""
+    n, d = rows.updates.shape
+    m = len(rows.weights)
+    room = n * d // (_SCRATCH * (m + 3 + rule.scratch))
+    # A network's steps are short: where blocks are not long, threads wait for the interpreter more than they compute.
+    together = room >= 2 * _NETWORK_COLUMNS[1]
+    network = m <= (_LARGEST_NETWORK if together else _ONE_THREAD_NETWORK)
+    fewest, most = _NETWORK_COLUMNS if network else _SORT_COLUMNS
+    columns = min(max(room, fewest), most) | 31  # odd: rows of 2^k bytes would push each other out of the cache
+    return _Plan(network, min(columns, d), threads if together or not network else 1)
+
+
+def _within(x: np.ndarray, kept: Sequence[np.ndarray]) -> np.ndarray:
+    """Return each row's mean weight where those within the span of the kept share each column, float64 ``(m,)``."""
+    span = np.concatenate(kept)
+    inside = ((x >= span.min(axis=0)) & (x <= span.max(axis=0))).astype(np.float64)
     return np.asarray(inside @ (1.0 / inside.sum(axis=0)) / x.shape[1])
-
-
-# --- order ------------------------------------------------------------------------------------------------------------
-
-
-def _orderer(m: int, columns: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that brings each column of float32 ``(m, b)`` in order, smallest first, in its own buffer."""
-    if m > _NETWORK:
-        buffer = np.empty((columns, m), dtype=np.float32)
-
-        def sort(x: np.ndarray) -> np.ndarray:
-            ordered = buffer[: x.shape[1]]
-            np.copyto(ordered, x.T)
-            ordered.sort(axis=1)
-            return ordered.T
-
-        return sort
-    store, spare = np.empty((m, columns), dtype=np.float32), np.empty(columns, dtype=np.float32)
-
-    def exchange(x: np.ndarray) -> np.ndarray:
-        ordered, low = store[:, : x.shape[1]], spare[: x.shape[1]]
-        np.copyto(ordered, x)
-        for one, other in _network(m):
-            np.minimum(ordered[one], ordered[other], out=low)
-            np.maximum(ordered[one], ordered[other], out=ordered[other])
-            np.copyto(ordered[one], low)
-        return ordered
-
-    return exchange
-
-
-@lru_cache(maxsize=_NETWORK)
-def _network(m: int) -> tuple[tuple[int, int], ...]:
-    """Return Batcher's merge exchange for m values (Knuth, The Art of Computer Programming 3, 5.2.2, Algorithm M)."""
-    exchanges: list[tuple[int, int]] = []
-    top = 1 << max((m - 1).bit_length() - 1, 0)
-    p = top
-    while p:
-        q, r, step = top, 0, p
-        while True:
-            exchanges += [(i, i + step) for i in range(m - step) if i & p == r]
-            if q == p:
-                break
-            step, q, r = q - p, q // 2, p
-        p //= 2
-    return tuple(exchanges)
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
-def _median(ordered: np.ndarray) -> np.ndarray:
-    m = len(ordered)
-    low, high = ordered[(m - 1) // 2], ordered[m // 2]
-    return np.asarray(low if m % 2 else (low + high) * np.float32(0.5))
+def _middle(m: int) -> range:
+    """Return the ranks that the median is the mean of."""
+    return range((m - 1) // 2, m // 2 + 1)
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean over rows, in one pass whichever way the values lie in memory."""
-    return np.asarray(np.full(len(values), 1.0 / len(values), dtype=np.float32) @ values)
+def _mean_of(inner: range) -> _Rule:
+    """Return the rule that takes the mean of some ranks."""
+    parts = np.full(len(inner), 1.0 / len(inner), dtype=np.float32)
+
+    def window(ordered: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, ...]:
+        kept = ordered[inner.start : inner.stop]
+        np.matmul(parts, kept, out=out)  # in one pass, whichever way the values lie in memory
+        return (kept,)
+
+    return _Rule((inner,), lambda _: window)
 
 
-def _take_where(mask: np.ndarray, values: np.ndarray, into: np.ndarray) -> None:
-    """Copy values where a mask holds, float32 in place. By bits: a mask as good as random costs a copy its branches."""
-    bits, others = into.view(np.uint32), values.view(np.uint32)
-    bits ^= (bits ^ others) & np.negative(mask.astype(np.int32)).view(np.uint32)
+def _near_median(m: int, number: int) -> _Rule:
+    """Return the rule that takes the mean of the ``number`` values, of m, nearest the median."""
+    # Windows of ordered values have one from each residue class modulo their length. The nearest window has the nearest
+    # of each class, so that nothing far away is ever added up and taken off again. Ranks that are alone in their class
+    # are always kept.
+    rivals, middle = min(m - number, number), _middle(m)
+    below, above = range(rivals, min(number, middle[0])), range(max(rivals, middle[-1] + 1), number)
+    apart = [range(rank, rank + 1) for rank in range(m) if rank not in below and rank not in above]
+    parts = np.full(number, 1.0 / number, dtype=np.float32)
+
+    def make(columns: int) -> _Window:
+        scratch = np.empty((2, rivals, columns), dtype=np.float32)
+
+        def window(ordered: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, ...]:
+            median = (ordered[middle[0]] + ordered[middle[-1]]) * np.float32(0.5)
+            nearest, alone = np.ascontiguousarray(ordered[:rivals]), ordered[rivals:number]
+            for start in range(number, m, number):
+                others = np.ascontiguousarray(ordered[start : start + number])
+                one, other = scratch[:, : len(others), : ordered.shape[1]]
+                _take_nearer(others, nearest[: len(others)], median, (one, other))
+            np.matmul(parts[:rivals], nearest, out=out)
+            out += parts[rivals:] @ alone
+            return nearest, alone
+
+        return window
+
+    return _Rule((below, above, *apart), make, 2 * rivals)
 
 
-def _near_median(number: int) -> Callable[[np.ndarray], _Window]:
-    """Return the window of the ``number`` values nearest the median."""
-
-    def window(ordered: np.ndarray) -> _Window:
-        # Windows of ordered values have one from each residue class modulo their length. The nearest window has the
-        # nearest of each class, so that nothing far away is ever added up and taken off again.
-        median = _median(ordered)
-        rows = np.ascontiguousarray(ordered)
-        kept = rows[:number]
-        for start in range(number, len(rows), number):
-            further = rows[start : start + number]
-            current = kept[: len(further)]
-            _take_where(np.abs(further - median) < np.abs(current - median), further, current)
-        return _mean(kept), kept
-
-    return window
+def _take_nearer(
+    others: np.ndarray, nearest: np.ndarray, median: np.ndarray, scratch: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Put those of the others in that are nearer to the median, float32 in place."""
+    distance, least = scratch
+    np.abs(np.subtract(others, median, out=distance), out=distance)
+    np.abs(np.subtract(nearest, median, out=least), out=least)
+    distance -= least  # negative where the other is nearer: its sign, all along the word, chooses between bits
+    chooses = distance.view(np.int32)
+    chooses >>= 31
+    bits, other = nearest.view(np.int32), others.view(np.int32)
+    other ^= bits
+    other &= chooses
+    bits ^= other

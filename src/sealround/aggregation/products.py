@@ -11,10 +11,14 @@ numbers; and a rule that sees nothing but products can be given products that we
 
 Precision. Products are of float32, taken a block of columns at a time about a *centre* that is subtracted first, and
 added up in float64. Distances do not depend on the centre, their rounding errors do: about 1e-7 of the squared distance
-to it. The centre is the mean of the rows, which one hostile update of 1e6 drags away from everybody, and then the
-distances between honest sites would be noise for a second hostile site to hide in. So the products tell whether the
-densest half of the sites is far from the centre for its width; if it is, the pass is done again about the site in the
-middle of that half. Nobody pays for that but a round under attack, and rounds whose sites agree nearly to the last bit.
+to it. The centre is the vector that the rule compares with, or zero if a few columns say that updates are near it for
+how they differ, and nothing is subtracted; or else the mean of the rows. Any of these may be far from everybody, as the
+mean is where there is one hostile update of 1e6; and then the distances between honest sites would be noise for a
+second hostile site to hide in. So the products tell whether the densest half of the sites is far from the centre for
+its width; if it is, the pass is done again about the site in the middle of that half. Nobody pays for that but a round
+under attack, and rounds whose sites agree nearly to the last bit.
+A rule that counts on no honest majority has no such half to go by. It goes by directions and lengths alone, and these
+are exact to about 1e-6 of each where the centre is the origin, whatever the others send.
 """
 
 from __future__ import annotations
@@ -49,6 +53,7 @@ _COMBINE_COLUMNS = 1 << 15
 _MAX_PASSES = 5
 _BLUR = 64.0
 """How far from the centre the densest half may be, squared, in squared radii: errors are below 1e-4 of those then."""
+_PILOTS, _PILOT_COLUMNS = 4, 1024
 _NOTHING: Mapping[str, Update] = MappingProxyType({})
 
 
@@ -111,7 +116,12 @@ class Gram:
 
 
 def gram(
-    updates: Updates, references: Mapping[str, Update] = _NOTHING, *, origin: bool = False, threads: int = 1
+    updates: Updates,
+    references: Mapping[str, Update] = _NOTHING,
+    *,
+    origin: bool = False,
+    central: bool = False,
+    threads: int = 1,
 ) -> Gram:
     """Return the inner products of updates.
 
@@ -119,6 +129,7 @@ def gram(
         updates: float32 ``(n, d)``, finite (see `sealround.aggregation.admit`).
         references: Other vectors to compare with, float32 ``(d,)`` each, under their names.
         origin: Whether to compare with the zero vector too.
+        central: Whether that is the centre, for directions and lengths; else one that suits distances.
         threads: How many threads share the work; the result is the same to the last bit.
 
     Returns:
@@ -132,10 +143,14 @@ def gram(
     for name, vector in references.items():
         if vector.dtype != np.float32 or vector.shape != (d,):
             raise UsageError(f"{name} is a float32 vector of {d} parameters, not {vector.dtype} {vector.shape}")
-    others = [*references.values(), *([None] if origin else [])]
-    names = (*references, *([ORIGIN] if origin else []))
-    centre, distance = None, np.inf
-    for _ in range(_MAX_PASSES):
+    zero = {ORIGIN: None} if origin or central else {}
+    others, names = [*references.values(), *zero.values()], (*references, *zero)
+    # A rule that compares with one vector goes by distances to that one: they are the lengths about it, and cost less.
+    centre = n + len(others) - 1 if central or len(others) == 1 else None
+    if not others and _is_near_origin(updates):
+        centre = n
+    distance = np.inf
+    for _ in range(1 if central else _MAX_PASSES):
         found = Gram(_products(updates, others, centre, threads), n, names)
         if not np.isfinite(found.products).all():
             raise UsageError("an update is not finite, or too large for float32", hint="admit updates first")
@@ -147,30 +162,52 @@ def gram(
 
 
 def _products(updates: Updates, others: Sequence[Update | None], centre: int | None, threads: int) -> np.ndarray:
-    """Return products about one site, or about the mean; a reference that is ``None`` is the origin."""
+    """Return products about one row of all, the origin after them, or the mean; a ``None`` is the origin as well."""
     n, d = updates.shape
-    rows = n + len(others)
     columns = min(_COLUMNS, max(d // 32, _FEWEST_COLUMNS), d)
-    parts = np.empty((-(-d // columns), rows, rows), dtype=np.float32)
     mean = np.full(n, 1.0 / n, dtype=np.float32)
+    # A centre that is no site is nothing but zeros, and takes no part.
+    kept = [row for row in range(n + len(others)) if row != centre or row < n]
+    rest = [others[row - n] for row in kept[n:]]
+    parts = np.empty((-(-d // columns), len(kept), len(kept)), dtype=np.float32)
 
     def work(blocks: Sequence[slice]) -> None:
-        buffer, middle = np.empty((rows, columns), dtype=np.float32), np.empty(columns, dtype=np.float32)
+        buffer, middle = np.empty((len(kept), columns), dtype=np.float32), np.zeros(columns, dtype=np.float32)
         for block in blocks:
             x = updates[:, block]
             y, zero = buffer[:, : x.shape[1]], middle[: x.shape[1]]
             if centre is None:
                 np.matmul(mean, x, out=zero)
-            else:
+            elif centre < n:
                 np.copyto(zero, x[centre])
-            np.subtract(x, zero, out=y[:n])
-            for row, other in enumerate(others, start=n):
+            elif (reference := [*others, None][centre - n]) is not None:
+                np.copyto(zero, reference[block])
+            elif not rest:
+                y = x  # about the origin, as it is
+            if y is not x:
+                np.subtract(x, zero, out=y[:n])
+            for row, other in enumerate(rest, start=n):
                 np.subtract(np.float32(0) if other is None else other[block], zero, out=y[row])
             # numpy sees a matrix times its own transpose, and computes one triangle (BLAS syrk).
             np.matmul(y, y.T, out=parts[block.start // columns])
 
     over_columns(work, d, columns=columns, threads=threads)
-    return np.asarray(parts.sum(axis=0, dtype=np.float64))
+    found = np.zeros((n + len(others),) * 2)
+    found[np.ix_(kept, kept)] = parts.sum(axis=0, dtype=np.float64)
+    return found
+
+
+def _is_near_origin(updates: Updates) -> bool:
+    """Return whether the densest half of the sites is near zero for its width, by a few columns: then as they are."""
+    n, d = updates.shape
+    products = np.zeros((n, n))
+    for start in np.linspace(0, max(d - _PILOT_COLUMNS, 0), _PILOTS, dtype=np.int64):
+        x = updates[:, start : start + _PILOT_COLUMNS]
+        products += x @ x.T
+    if not np.isfinite(products).all():
+        return False
+    _, width, to_centre = _densest_half(Gram(products, n))
+    return to_centre <= _BLUR / 4 * width
 
 
 def _densest_half(found: Gram) -> tuple[int, float, float]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sealround.aggregation import averaging, coordinates, selection
+from sealround.aggregation.adaptive import DECAY, adaptive, decay_within
 from sealround.aggregation.blocks import check_updates
 from sealround.aggregation.conditions import require, require_majority
 from sealround.aggregation.mixing import nearest_neighbor_mixing
@@ -34,7 +35,12 @@ COORDINATE_RULES: tuple[RuleName, ...] = ("bulyan", "median", "trimmed-mean", "m
 _OF = {"num_selected": ("multi-krum",), "clip_norm": ("centered-clipping", "norm-clipping")}
 """Constants, and whose they are."""
 
-_ABOUT_ORIGIN = ("norm-clipping", "fltrust", "foolsgold", "flame")
+_ABOUT_ORIGIN = ("norm-clipping", "fltrust", "foolsgold", "flame", "adaptive")
+_WITHOUT_MAJORITY = ("fltrust", "foolsgold")
+_ABOUT_HISTORY = ("centered-clipping",)
+
+_WORTH_A_THREAD = 1 << 18
+"""So many numbers take longer than a thread takes to start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +55,7 @@ class Settings:
         clip_norm: Largest length, for ``centered-clipping`` (which needs it) and ``norm-clipping`` (the median if
             ``None``).
         iterations: Of ``centered-clipping``.
+        rounds: How many there will be, by which ``adaptive`` settles how long it remembers; many if ``None``.
     """
 
     rule: RuleName
@@ -57,6 +64,19 @@ class Settings:
     num_selected: int | None = None
     clip_norm: float | None = None
     iterations: int = 3
+    rounds: int | None = None
+
+    @property
+    def memory(self) -> float | None:
+        """Decay of what is remembered of each site (`remember`), for a rule that goes by that; else ``None``."""
+        if self.rule == "adaptive":
+            return DECAY if self.rounds is None else decay_within(self.rounds)
+        return 1.0 if self.rule == "foolsgold" else None
+
+    @property
+    def history(self) -> bool:
+        """Whether the rule goes by what the last round's aggregation returned."""
+        return self.rule in _ABOUT_HISTORY
 
     def check(self, sites: int) -> None:
         """Check that the rule can run with so many sites in a round: before a study starts.
@@ -74,6 +94,8 @@ class Settings:
                 raise UsageError(f"{self.rule} has no {name}", hint=f"leave it out; it is of {', '.join(rules)}")
         if self.rule == "foolsgold" and self.mixing:
             raise UsageError("foolsgold looks for copies, and mixing makes them", hint="leave mixing off")
+        if self.rule == "adaptive" and self.mixing:
+            raise UsageError("adaptive decides about mixing itself", hint="leave mixing off")
         if self.num_selected is not None and not 1 <= self.num_selected <= sites - self.num_byzantine:
             raise UsageError(f"num_selected is from 1 to n - f = {sites - self.num_byzantine}, not {self.num_selected}")
 
@@ -86,8 +108,8 @@ class Known:
         shares: How much each site counts, ``(n,)`` (see `capped_shares`); equally if ``None``.
         history: What the last round's aggregation returned, float32 ``(d,)``; ``None`` in the first.
         root: The update computed on the consortium's own data, float32 ``(d,)``, for ``fltrust``.
-        totals: Each site's sum of updates up to this round, float32 ``(n, d)``, for ``foolsgold``; the round's if
-            ``None``.
+        totals: What is remembered of each site, this round's update included (see `remember`), float32 ``(n, d)``:
+            ``foolsgold`` compares it, and ``adaptive`` aggregates it in place of the updates. The round's if ``None``.
     """
 
     shares: np.ndarray | None = None
@@ -116,12 +138,17 @@ def aggregate(settings: Settings, updates: Updates, known: Known = _NOTHING, *, 
     """
     check_updates(updates)
     settings.check(len(updates))
+    if known.totals is not None and known.totals.shape != updates.shape:
+        raise UsageError("totals have the shape of updates")
+    threads = max(min(threads, updates.size // _WORTH_A_THREAD), 1)
     if settings.rule in COORDINATE_RULES:
         return _by_coordinates(settings, updates, threads)
     if settings.rule == "mean" and not settings.mixing:
         found = averaging.mean(len(updates), shares=known.shares)
     else:
         found = weigh(settings, _products(settings, updates, known, threads), shares=known.shares)
+    if settings.rule == "adaptive" and known.totals is not None:
+        updates = known.totals
     vectors = {HISTORY: known.history}
     references = [(weight, vectors[name]) for name, weight in found.references.items() if name != ORIGIN]
     update = combine(found.weights, updates, [(w, v) for w, v in references if v is not None], threads=threads)
@@ -175,6 +202,8 @@ def _weigh(settings: Settings, products: Gram, shares: np.ndarray | None) -> Wei
             return averaging.foolsgold(products)
         case "flame":
             return selection.flame(products, num_byzantine=f)
+        case "adaptive":
+            return adaptive(products, num_byzantine=f)
         case _:
             raise UsageError(f"{settings.rule} decides parameter by parameter: it needs the updates themselves")
 
@@ -182,7 +211,7 @@ def _weigh(settings: Settings, products: Gram, shares: np.ndarray | None) -> Wei
 def _products(settings: Settings, updates: Updates, known: Known, threads: int) -> Gram:
     references = {}
     origin = settings.rule in _ABOUT_ORIGIN
-    if settings.rule == "centered-clipping":
+    if settings.history:
         if known.history is None:
             origin = True
         else:
@@ -191,11 +220,10 @@ def _products(settings: Settings, updates: Updates, known: Known, threads: int) 
         if known.root is None:
             raise UsageError("fltrust needs the update of the root data")
         references[ROOT] = known.root
-    if settings.rule == "foolsgold" and known.totals is not None:
-        if known.totals.shape != updates.shape:
-            raise UsageError("totals have the shape of updates")
+    if settings.memory is not None and known.totals is not None:
         updates = known.totals
-    return gram(updates, references, origin=origin, threads=threads)
+    central = settings.rule in _WITHOUT_MAJORITY and not settings.mixing
+    return gram(updates, references, origin=origin, central=central, threads=threads)
 
 
 def _by_coordinates(settings: Settings, updates: Updates, threads: int) -> Aggregate:

@@ -71,7 +71,7 @@ def geometric_median(
 
 def _at_an_update(distances: np.ndarray, products: np.ndarray, alpha: np.ndarray) -> np.ndarray | None:
     """Return the weights of the median if it is at an update: its share and its copies'; else ``None``."""
-    squares = np.diagonal(products)
+    squares = np.maximum(np.diagonal(products), 0.0)  # below zero by rounding, where everything is at the centre
     same = distances <= _RESOLUTION * (squares[:, None] + squares[None, :])
     pull = np.zeros_like(distances)
     np.divide(alpha[None, :], np.sqrt(distances), out=pull, where=~same)
@@ -86,7 +86,7 @@ def _at_an_update(distances: np.ndarray, products: np.ndarray, alpha: np.ndarray
 
 def _weiszfeld(products: np.ndarray, alpha: np.ndarray, tolerance: float, max_iterations: int) -> np.ndarray:
     """Return weights, sum 1, of a point where unit vectors cancel up to ``tolerance``."""
-    squares = np.diagonal(products)
+    squares = np.maximum(np.diagonal(products), 0.0)  # below zero by rounding, where everything is at the centre
     floor = _RESOLUTION**2 * float(np.median(squares)) + np.finfo(np.float64).tiny
     weights = alpha
     for _ in range(max_iterations):

@@ -201,6 +201,29 @@ def test_fltrust(n: int, f: int, d: int) -> None:
     assert np.linalg.norm(found) <= np.linalg.norm(root) * 1.0001
 
 
+@pytest.mark.parametrize("boost", [1e3, 1e6, 1e9])
+def test_trust_is_told_as_exactly_among_many_huge_liars(boost: float) -> None:
+    """No majority is assumed: five of seven are far away, and would blur the others' products about any middle."""
+    x = updates(7, 0, 9000)
+    root = x[0] + x[1]
+    alone = aggregate(Settings(rule="fltrust"), x[:2], Known(root=root)).influence
+    across = x[3] - (x[3] @ root) / (root @ root) * root
+    x[2:] = np.float32(boost) * (across - root / 9)
+    found = aggregate(Settings(rule="fltrust"), x, Known(root=root))
+    assert not found.influence[2:].any()
+    np.testing.assert_allclose(found.influence[:2], alone, rtol=1e-4)
+    assert np.linalg.norm(found.update) <= np.linalg.norm(root) * 1.0001
+
+
+@pytest.mark.parametrize("boost", [1e3, 1e9])
+def test_huge_copies_do_not_blur_who_is_whose_copy(boost: float) -> None:
+    x = updates(9, 0, 9000)
+    x[4:] = np.float32(boost) * x[4]
+    found = aggregate(Settings(rule="foolsgold"), x)
+    assert not found.influence[4:].any()
+    np.testing.assert_allclose(found.influence[:4], naive_foolsgold(x.astype(np.float64), 1.0)[:4], atol=1e-3)
+
+
 def test_fltrust_stays_where_nobody_points_the_way_of_the_root() -> None:
     root = updates(1, 0, 50)[0]
     weights = fltrust(gram(np.vstack([-root, -2 * root]), {ROOT: root}, origin=True)).weights

@@ -7,7 +7,18 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from sealround.aggregation import HISTORY, ORIGIN, Gram, combine, gram, krum
+from sealround.aggregation import (
+    HISTORY,
+    ORIGIN,
+    Gram,
+    Settings,
+    combine,
+    gram,
+    krum,
+    nearest_neighbor_mixing,
+    weigh,
+)
+from sealround.aggregation.selection import bulyan_choice
 from sealround.errors import UsageError
 
 EPSILON = np.finfo(np.float32).eps
@@ -37,6 +48,23 @@ def test_references_are_compared_with_as_rows_are() -> None:
     wide = points.astype(np.float64)
     np.testing.assert_allclose(found.about(ORIGIN), wide @ wide.T, rtol=1e-4, atol=1e-4 * 9000)
     np.testing.assert_allclose(found.about(HISTORY)[:4, :4], (wide[:4] - wide[4]) @ (wide[:4] - wide[4]).T, atol=0.1)
+
+
+@pytest.mark.parametrize("name", [HISTORY, ORIGIN])
+def test_a_reference_far_away_does_not_blur_distances(name: str) -> None:
+    """Products are about the one vector to compare with, unless that is far from everybody for how near sites are."""
+    x = 0.01 * normal(9, 10_000) + 30 * normal(1, 10_000, seed=1)
+    last = np.zeros(10_000, dtype=np.float32)
+    found = gram(x, {HISTORY: last}) if name == HISTORY else gram(x, origin=True)
+    exact = exact_distances(np.vstack([x, last]))
+    np.testing.assert_allclose(found.all_distances, exact, rtol=1e-4)
+
+
+def test_columns_that_are_not_looked_at_first_do_not_blur_distances() -> None:
+    """Updates are near zero but for some columns, of which those that decide about a centre tell nothing."""
+    x = 0.01 * normal(9, 20_000)
+    x[:, 2000:6000] += 100
+    np.testing.assert_allclose(gram(x).distances, exact_distances(x), rtol=1e-4)
 
 
 def test_a_missing_reference_is_named() -> None:
@@ -89,6 +117,25 @@ def test_a_large_common_part_cancels(deviation: float, flipped: int) -> None:
     np.testing.assert_allclose(gram(x).distances[flipped:, flipped:], exact[flipped:, flipped:], rtol=1e-4)
     scores = np.sort(exact, axis=1)[:, 1 : 11 - 4 - 2 + 1].sum(axis=1)
     assert np.argmax(krum(gram(x), num_byzantine=4).weights) == np.argmin(scores)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_is_chosen_is_who_exact_arithmetic_chooses(seed: int) -> None:
+    """Updates of length 100 that differ by 0.01, as sites' do that nearly agree; two of eleven lie a little."""
+    n, f, d = 11, 2, 4096
+    random = np.random.default_rng(seed)
+    common = random.normal(size=d)
+    x = 100 * common / np.linalg.norm(common) + 0.01 / np.sqrt(d) * random.normal(size=(n, d))
+    x[:f] += 0.02 / np.sqrt(d)
+    x = x.astype(np.float32)
+    wide = x.astype(np.float64) - x.astype(np.float64).mean(axis=0)
+    found, exact = gram(x), Gram(wide @ wide.T, n)
+    for rule in ("krum", "multi-krum", "dnc"):
+        settings = Settings(rule=rule, num_byzantine=f)
+        np.testing.assert_array_equal(weigh(settings, found).weights, weigh(settings, exact).weights, err_msg=rule)
+    assert bulyan_choice(found, num_byzantine=f).tolist() == bulyan_choice(exact, num_byzantine=f).tolist()
+    mixing = nearest_neighbor_mixing(found, num_byzantine=f)
+    np.testing.assert_array_equal(mixing, nearest_neighbor_mixing(exact, num_byzantine=f))
 
 
 def test_equal_rows_are_at_no_distance() -> None:
