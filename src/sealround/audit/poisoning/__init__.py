@@ -5,7 +5,9 @@ those on updates under a name; `play` makes one's lie of a `Scene`. None knows a
 is random comes from a generator that is passed in.
 """
 
+from sealround.audit.poisoning.about import ABOUT, About, knowledge_of
 from sealround.audit.poisoning.attacks import ATTACKS, Aim, Attack, AttackName, Knowledge, Lie, Scene, play
+from sealround.audit.poisoning.durable import neurotoxin
 from sealround.audit.poisoning.fang import fang_krum, fang_trimmed_mean
 from sealround.audit.poisoning.labels import flip_labels, relabel_group
 from sealround.audit.poisoning.mimicry import Mimicry, mimic, watch
@@ -22,8 +24,10 @@ from sealround.audit.poisoning.search import harm, line_search, optimal_alie, op
 from sealround.audit.poisoning.spread import PERTURBATIONS, Perturbation, alie, alie_factor, min_max, min_sum
 
 __all__ = [
+    "ABOUT",
     "ATTACKS",
     "PERTURBATIONS",
+    "About",
     "Aim",
     "Attack",
     "AttackName",
@@ -42,11 +46,13 @@ __all__ = [
     "harm",
     "inflated_examples",
     "inner_product_manipulation",
+    "knowledge_of",
     "line_search",
     "mimic",
     "min_max",
     "min_sum",
     "model_replacement",
+    "neurotoxin",
     "not_finite",
     "optimal_alie",
     "optimal_inner_product_manipulation",
