@@ -13,6 +13,7 @@
     |-- VerificationError        something signed, proved or hashed did not check out
     |   `-- ConsistencyError           two records of the same thing differ
     |-- PolicyDeniedError        a site's own rules refuse this; ``decision`` says which
+    |-- WithheldError            the trained model did not pass its gate: it is not released
     |-- ThresholdError           too few parties survived; nothing was revealed
     |-- UnsupportedError         known, and known not to be supported
     `-- ServiceError             network, disk, engine: the only branch worth retrying
@@ -42,6 +43,7 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "VerificationError",
+    "WithheldError",
 ]
 
 
@@ -205,6 +207,13 @@ class PolicyDeniedError(SealroundError):
     def __str__(self) -> str:
         """Render the message, then a line for each rule that said no."""
         return "\n".join([super().__str__(), *(f"  - {rule}" for rule in self.decision)])
+
+
+class WithheldError(SealroundError):
+    """The model was trained, and did not pass the gate of its study: it is not released."""
+
+    code = "withheld"
+    exit_status = 12
 
 
 class ThresholdError(SealroundError):

@@ -1,4 +1,4 @@
-"""The result page in a real browser, offline: nothing refused, nothing cut off, dark where dark is asked for."""
+"""Pages of runs and drills in a real browser, offline: nothing refused, nothing cut off, dark where it is asked for."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sealround.report import render
+from sealround.report import render, render_drill
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 pytestmark = pytest.mark.browser
 
-_SYNTHETIC = Path(__file__).resolve().parents[1] / "unit" / "report" / "synthetic.py"
+_SYNTHETIC = Path(__file__).resolve().parents[1] / "unit" / "report"
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -33,6 +36,8 @@ _FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",  # Offline, whatever the machine.
     "--enable-logging=stderr",
 )
+_DARK, _LIGHT = 0, 1
+_LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitänsherzinfarktvorhersage"
 _LONG_NAME = "Universitätsklinikum-Großhadern-Kardiologie-und-Angiologie-Abteilung-für-Innere-Medizin"
 
 # Opens every fold, measures, and leaves the result in the document for --dump-dom.
@@ -42,11 +47,33 @@ _MEASURE = """<script>addEventListener("load", () => {
     !one.closest(".scroll, pre") && (!one.closest("svg") || one.localName === "text") &&
     (one.getBoundingClientRect().right > innerWidth + 0.5 || one.getBoundingClientRect().left < -0.5));
   const texts = [...document.querySelectorAll("svg text")].map((one) => parseFloat(getComputedStyle(one).fontSize));
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = (rgb) => {
+    const linear = (one) => one <= .04045 ? one / 12.92 : ((one + .055) / 1.055) ** 2.4;
+    const [r, g, b] = rgb.map((one) => linear(one / 255));
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const behind = (one) => {
+    for (; one; one = one.parentElement) {
+      const [r, g, b, alpha = 1] = channels(getComputedStyle(one).backgroundColor);
+      if (alpha > 0) return [r, g, b];
+    }
+    return [255, 255, 255];
+  };
+  const contrast = (one) => {
+    const front = channels(getComputedStyle(one).color).slice(0, 3);
+    const [low, high] = [front, behind(one)].map(luminance).sort((a, b) => a - b);
+    return (high + .05) / (low + .05);
+  };
+  const faint = [...document.querySelectorAll("main *")].filter((one) => !one.closest("svg") && contrast(one) < 4.5 &&
+    [...one.childNodes].some((child) => child.nodeType === 3 && child.data.trim()));
   const result = document.createElement("output");
   result.id = "measured";
   result.textContent = JSON.stringify({
     width: innerWidth, scroll: document.documentElement.scrollWidth,
     wide: wide.map((one) => one.localName + "." + (one.getAttribute("class") || "")), smallest: Math.min(...texts),
+    dark: matchMedia("(prefers-color-scheme: dark)").matches,
+    faint: faint.map((one) => one.localName + "." + one.className + " " + contrast(one).toFixed(2)),
     drawn: [...document.querySelectorAll("svg.plot")].every((one) => one.getBoundingClientRect().height > 80),
   });
   document.body.append(result);
@@ -61,19 +88,34 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def pages() -> dict[str, str]:
-    spec = importlib.util.spec_from_file_location("synthetic_evidence_in_a_browser", _SYNTHETIC)
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_in_a_browser", _SYNTHETIC / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    synthetic = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = synthetic
-    spec.loader.exec_module(synthetic)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _drills() -> dict[str, Any]:
+    drills = _load("synthetic_drill")
+    small = drills.drill(drills.Shape())
+    large = drills.drill(drills.Shape(sites=120, num_byzantine=24, attacks=20, rules=12, kinds=3))
+    long = json.loads(json.dumps(small).replace("Switzerland", _LONG_NAME).replace("sex = female", _LONG_WORD))
+    long["rules"][0]["title"] = long["attacks"][2]["title"] = _LONG_WORD
+    return {"drill": small, "drill-large": large, "drill-long": long}
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    synthetic = _load("synthetic")
     four = synthetic.four_hospitals()
     long = json.loads(json.dumps(four).replace("Switzerland", _LONG_NAME))
-    long["study"]["question"] = "Donaudampfschifffahrtsgesellschaftskapitänsherzinfarktvorhersage" * 2
+    long["study"]["question"] = _LONG_WORD * 2
     trees = {"four": four, "six": synthetic.six_regions(), "many": synthetic.many_sites(), "long": long}
-    return {name: render(tree) for name, tree in trees.items()}
+    pages = {name: render(tree) for name, tree in trees.items()}
+    return pages | {name: render_drill(tree) for name, tree in _drills().items()}
 
 
 def _browse(chromium: str, page: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -103,7 +145,7 @@ def _with_script(page: str) -> str:
     return policy.sub("", page).replace("</body>", f"{_MEASURE}</body>")
 
 
-@pytest.mark.parametrize("which", ["four", "six", "many"])
+@pytest.mark.parametrize("which", ["four", "six", "many", "drill", "drill-large"])
 def test_renders_whole_and_offline_without_a_complaint(
     chromium: str, pages: dict[str, str], which: str, tmp_path: Path
 ) -> None:
@@ -123,7 +165,7 @@ def test_the_browser_does_complain_of_what_the_policy_refuses(
     assert sum("Content Security Policy" in line for line in complaints) == 2
 
 
-def _measure(chromium: str, page: str, folder: Path, widths: tuple[int, ...]) -> list[dict[str, Any]]:
+def _measure(chromium: str, page: str, folder: Path, widths: tuple[int, ...], scheme: int = 1) -> list[dict[str, Any]]:
     """Lay the page out at each width: in frames, because a window may refuse to be as narrow as a phone."""
     (folder / "inner.html").write_text(_with_script(page), encoding="utf-8")
     frames = "".join(
@@ -134,7 +176,8 @@ def _measure(chromium: str, page: str, folder: Path, widths: tuple[int, ...]) ->
         (frame) => frame.contentDocument.getElementById("measured").textContent).join() + "]";
     });</script>"""
     outer = _write(folder, f"<!DOCTYPE html>{frames}{collect}")
-    done = _browse(chromium, outer, "--dump-dom", "--window-size=1400,1000", "--allow-file-access-from-files")
+    asked = f"--blink-settings=preferredColorScheme={scheme}"
+    done = _browse(chromium, outer, "--dump-dom", "--window-size=1400,1000", "--allow-file-access-from-files", asked)
     title = re.search(r"<title>(.*?)</title>", done.stdout)
     assert title is not None, _console(done)
     measured: list[dict[str, Any]] = json.loads(html.unescape(title[1]))
@@ -142,7 +185,7 @@ def _measure(chromium: str, page: str, folder: Path, widths: tuple[int, ...]) ->
     return measured
 
 
-@pytest.mark.parametrize("which", ["four", "six", "many", "long"])
+@pytest.mark.parametrize("which", ["four", "six", "many", "long", "drill", "drill-large", "drill-long"])
 def test_nothing_reaches_over_the_edge_and_text_stays_legible(
     chromium: str, pages: dict[str, str], which: str, tmp_path: Path
 ) -> None:
@@ -153,6 +196,22 @@ def test_nothing_reaches_over_the_edge_and_text_stays_legible(
         assert measured["drawn"]
 
 
+@pytest.mark.parametrize("scheme", [_DARK, _LIGHT])
+@pytest.mark.parametrize("which", ["four", "drill", "drill-large"])
+def test_text_stands_out_from_what_is_behind_it(
+    chromium: str, pages: dict[str, str], which: str, scheme: int, tmp_path: Path
+) -> None:
+    (measured,) = _measure(chromium, pages[which], tmp_path, (1280,), scheme)
+    assert measured["dark"] == (scheme == _DARK)
+    assert measured["faint"] == []
+
+
+def test_the_measure_does_see_what_is_faint(chromium: str, pages: dict[str, str], tmp_path: Path) -> None:
+    css = ".grid .heat-0 { color: var(--heat-b) }"
+    (measured,) = _measure(chromium, pages["drill"].replace("</style>", f"{css}</style>"), tmp_path, (1280,))
+    assert any(one.startswith("td.heat-0") for one in measured["faint"])
+
+
 def test_the_measure_does_see_what_reaches_over(chromium: str, pages: dict[str, str], tmp_path: Path) -> None:
     spoiled = pages["four"].replace(
         "</main>", '<p class="spoiled"><svg width="900"><text x="800">x</text></svg></p></main>'
@@ -161,17 +220,14 @@ def test_the_measure_does_see_what_reaches_over(chromium: str, pages: dict[str, 
     assert "text." in measured["wide"]
 
 
-@pytest.mark.parametrize(("scheme", "dark"), [(0, True), (1, False)])
+@pytest.mark.parametrize("which", ["four", "drill"])
+@pytest.mark.parametrize(("scheme", "dark"), [(_DARK, True), (_LIGHT, False)])
 def test_the_page_is_dark_where_dark_is_asked_for(
-    chromium: str,
-    pages: dict[str, str],
-    scheme: int,
-    dark: bool,
-    tmp_path: Path,
+    chromium: str, pages: dict[str, str], which: str, scheme: int, dark: bool, tmp_path: Path
 ) -> None:
     image = pytest.importorskip("PIL.Image", reason="no Pillow to look at a picture with")
     shot = tmp_path / "page.png"
-    page = _write(tmp_path, pages["four"])
+    page = _write(tmp_path, pages[which])
     _browse(
         chromium,
         page,

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -162,6 +163,26 @@ def test_a_run_killed_again_and_again_comes_to_its_end(finished: Path, study_fil
             break
         assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     assert _model(run) == _model(finished)
+
+
+def test_a_killed_run_remembers_what_its_rule_goes_by(study_file: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    text = study_file.read_text().replace('compare = ["alone", "pooled"]', "compare = []")
+    study.write_text(re.sub(r"robustness = {[^}]*}", 'robustness = { rule = "foolsgold", num_byzantine = 0 }', text))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert _sealround("run", study, "--out", whole, "--workers", 0, "--quiet").returncode == 0
+    dying = subprocess.run(
+        [sys.executable, "-c", _DYING, "flush", "14", study, killed], check=False, capture_output=True
+    )
+    assert dying.returncode == -signal.SIGKILL, dying.stderr.decode()
+    journal = (killed / "journal" / "federated" / "rounds.jsonl").read_text()
+    assert 0 < len(journal.splitlines()) < 6
+    assert _sealround("resume", killed, "--quiet").returncode == 0
+    assert _model(killed) == _model(whole)
+    assert _results(killed) == _results(whole)
+    judged = _results(whole)["robustness"]
+    assert judged["memory"] == 1.0
+    assert all(entry["rounds"] == 6 and entry["reason"] for entry in judged["sites"].values())
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:

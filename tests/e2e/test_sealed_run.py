@@ -103,6 +103,28 @@ def test_the_evidence_tells_sums_and_no_hospital(mode: str, runs: dict[str, Path
     assert not any(f"<td>{hospital}</td>" in page for hospital in HOSPITALS)
 
 
+def _groups(run: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _evidence(run)["subgroups"]["models"]["federated"]["groups"]
+    return found
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sums_over_all_hospitals_tell_more_of_groups_than_open_counts(mode: str, runs: dict[str, Path]) -> None:
+    """An open study's hospitals leave out groups of fewer than five; of everybody, all tell the same."""
+    sealed, plain = _groups(runs[mode]), _groups(runs["none"])
+    assert [entry["group"] for entry in sealed] == [entry["group"] for entry in plain]
+    everybody = [
+        {metric: found["value"] for metric, found in groups[0]["metrics"].items()} | {"patients": groups[0]["patients"]}
+        for groups in (sealed, plain)
+    ]
+    assert everybody[0] == pytest.approx(everybody[1], abs=2e-3)
+    men = [next(entry for entry in groups if entry["group"] == "sex = male") for groups in (sealed, plain)]
+    assert (men[0]["patients"], men[0]["sites"]) == (198, 4)
+    assert (men[1]["patients"], men[1]["sites"]) == (156, 3)
+    assert sealed == _groups(runs[MODES[0]])
+    assert sum(entry["assessable"] for entry in sealed) >= sum(entry["assessable"] for entry in plain)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_each_hospital_finds_its_own_results(mode: str, runs: dict[str, Path]) -> None:
     files = sorted((runs[mode] / "sites").glob("*.json"))

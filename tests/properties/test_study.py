@@ -86,7 +86,10 @@ DOCUMENTS: list[dict[str, Any]] = [
         "study": HEADER,
         "cohort": {
             "source": {"kind": "image-folder", "path": "x.zip", "table": "x.csv", "size": 64, "channels": 3},
-            "columns": {"y": {"role": "label", "positive": [1], "negative": [0]}, "race": {"role": "sensitive"}},
+            "columns": {
+                "y": {"role": "label", "positive": [1], "negative": [0]},
+                "race": {"role": "sensitive", "levels": ["a", "b"]},
+            },
             "sites": {"kind": "quantity", "number": 3, "alpha": 2},
             "split": {"kind": "column", "column": "part", "carve_validation": 0.125},
         },

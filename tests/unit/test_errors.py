@@ -33,6 +33,7 @@ EXIT_STATUSES = {
     "unsupported": 9,
     "service": 10,
     "policy-denied": 11,
+    "withheld": 12,
 }
 
 

@@ -24,11 +24,13 @@ from sealround.study.summary import (
     describe_split,
     describe_sums,
     describe_training,
+    describe_weighing,
     protection_states,
 )
 
 if TYPE_CHECKING:
     from sealround.study import SiteFile, Study
+    from sealround.study.sections import Gate
 
 __all__ = ["check"]
 
@@ -129,6 +131,12 @@ def _protections(study: Study) -> Table:
     return table
 
 
+def _gate(gate: Gate) -> str:
+    reference = "what each site has alone" if gate.reference.kind == "alone" else gate.reference.path
+    then = {"withhold": "is withheld", "exclude": "is trained again without those who harm"}[gate.on_failure]
+    return f"a model with which a group is worse off than with {reference} {then}"
+
+
 def _summary(study: Study) -> dict[str, str]:
     evaluation = study.evaluation
     against = " and ".join(
@@ -142,9 +150,10 @@ def _summary(study: Study) -> dict[str, str]:
         "sites": describe_sites(study.cohort),
         "split": describe_split(study.cohort),
         "model": describe_model(study.model),
-        "training": describe_training(study.training),
+        "training": describe_training(study.training) + describe_weighing(study.fairness),
         **({"sums": describe_sums(study)} if study.protection.sealed else {}),
         "measured": study.primary_metric + (f", compared with {against}" if against else ""),
+        **({"gate": _gate(study.fairness.gate)} if study.fairness.gate else {}),
     }
 
 

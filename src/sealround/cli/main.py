@@ -70,6 +70,7 @@ cli = _Verbs(
         "data": "sealround.cli.main:data",
         "run": "sealround.cli.run:run",
         "resume": "sealround.cli.run:resume",
+        "drill": "sealround.cli.drill:drill",
         "report": "sealround.cli.report:report",
         "schema": "sealround.cli.schema:schema",
     },

@@ -9,6 +9,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from sealround.errors import WithheldError
+
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
@@ -52,7 +54,8 @@ class Watcher:
     ) -> None:
         """Stop showing, and say how to go on if something ended the run early."""
         self._bars.stop()
-        if kind is not None and self.folder is not None and (self.folder / "journal").is_dir():
+        ended = kind is None or issubclass(kind, WithheldError)  # withheld is how a run ends, too
+        if not ended and self.folder is not None and (self.folder / "journal").is_dir():
             click.echo(f"The run is kept. To go on: sealround resume {self.folder}", err=True)
 
     def folder_known(self, folder: Path) -> None:

@@ -13,20 +13,28 @@ __all__ = ["report"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
-def report(run: Path, *, open_browser: bool) -> None:
-    """Make the result page of RUN, a run folder, again.
+def report(folder: Path, *, open_browser: bool) -> None:
+    """Make the page of FOLDER, a run or drill folder, again.
 
-    Reads `metrics.json`, writes `report.html`, prints where that is. Evidence that is damaged, or of a format this
-    version does not know, is refused; the page that was there stays.
+    Reads `metrics.json` or `drill.json`, writes `report.html`, prints where that is. Evidence that is damaged, or of a
+    format this version does not know, is refused; the page that was there stays.
     """
-    from sealround.report import render
-    from sealround.storage import RunFolder
-
-    folder = RunFolder.open(run)
-    folder.write("report.html", render(folder.read_json("metrics.json")).encode())
-    page = folder.file("report.html")
+    page = _write_page(folder)
     click.echo(str(page))
     if open_browser and not webbrowser.open(page.resolve().as_uri()):
         raise ServiceError("no browser could be opened", hint=f"open {page} yourself")
+
+
+def _write_page(path: Path) -> Path:
+    from sealround.report import render, render_drill
+    from sealround.storage import DrillFolder, RunFolder
+
+    if any((path / name).is_file() for name in ("drill-start.json", "drill.json")):
+        drill = DrillFolder.open(path)
+        drill.write("report.html", render_drill(drill.read_json("drill.json")).encode())
+        return drill.file("report.html")
+    run = RunFolder.open(path)
+    run.write("report.html", render(run.read_json("metrics.json")).encode())
+    return run.file("report.html")

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     _Workers = int | Literal["auto"] | None
 
-__all__ = ["resume", "run"]
+__all__ = ["WorkerCount", "resume", "run"]
 
 
-class _WorkerCount(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on, which we do not require
+class WorkerCount(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on, which we do not require
     """``auto`` or a number."""
 
     name = "auto|N"
@@ -43,7 +43,7 @@ _quiet = click.option("--quiet", "-q", is_flag=True, help="Print nothing but err
 _json = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on standard output.")
 _workers = click.option(
     "--workers",
-    type=_WorkerCount(),
+    type=WorkerCount(),
     help="Worker processes for the sites; 0 computes in this process. The result is the same, byte for byte.  "
     "[default: as site.toml says, else auto]",
 )

@@ -8,15 +8,17 @@ table and the metrics.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sealround.clinical.cells import canonical_levels, finite_numbers, levels_of
+from sealround.clinical.cells import band_names, bands_of, canonical_levels, finite_numbers, levels_of
 from sealround.clinical.cohort import SplitName
 from sealround.clinical.counting import level_codes, patients_by_level, suppressed
 from sealround.clinical.roles import roles_of
 from sealround.federation.statistics import ordered_levels
+from sealround.study.sections import SensitiveColumn
 
 if TYPE_CHECKING:
     from sealround.clinical.cohort import SiteCohort
@@ -100,9 +102,13 @@ def _numeric(cohort: SiteCohort, roles: Roles, name: str, minimum: int) -> dict[
 
 
 def _categorical(cohort: SiteCohort, roles: Roles, name: str, minimum: int) -> dict[str, Value]:
+    feature = roles.categorical.get(name) or roles.sensitive_only[name]
+    declared = canonical_levels(feature.levels or ())
+    if isinstance(feature, SensitiveColumn) and feature.bands is not None:
+        declared = band_names(feature.bands)
+        banded = bands_of(cohort.table[name], feature.bands)
+        cohort = replace(cohort, table=cohort.table.with_columns(banded))
     cells = levels_of(cohort.table[name])
-    feature = roles.categorical.get(name)
-    declared = canonical_levels(feature.levels) if feature is not None and feature.levels is not None else ()
     found = ordered_levels(set(cells.drop_nulls().to_list()) - set(declared))
     held = patients_by_level(cohort, name, found, np.arange(cohort.rows))
     named = (*declared, *(level for level, count in zip(found, held, strict=True) if count >= minimum))
@@ -112,7 +118,7 @@ def _categorical(cohort: SiteCohort, roles: Roles, name: str, minimum: int) -> d
     code = level_codes(cohort.table[name], named)
     code = np.where(cells.is_null().to_numpy(), missing, np.where(code < 0, other, code))
     hidden = suppressed(code, cohort.patient, missing + 1, minimum)
-    readable = feature.names if feature is not None else {}
+    readable = feature.names
     shown: dict[str, Value] = {
         readable.get(level, level): None if keep else int(count)
         for level, count, keep in zip(named, patients, hidden, strict=False)

@@ -6,6 +6,7 @@ Two cells are the same value when they are the same text or the same number, so 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from sealround.study.sections import Code
     from sealround.vocabulary import Labels, Rows
 
-__all__ = ["canonical_levels", "finite_numbers", "levels_of", "matches", "name_rows"]
+__all__ = [
+    "band_codes",
+    "band_names",
+    "bands_of",
+    "canonical_levels",
+    "finite_numbers",
+    "levels_of",
+    "matches",
+    "name_rows",
+]
 
 _NAMED_ROWS = 5
 
@@ -70,6 +80,25 @@ def levels_of(cells: pl.Series) -> pl.Series:
 def canonical_levels(levels: Sequence[str]) -> tuple[str, ...]:
     """Return declared levels as `levels_of` writes them, each once, in order."""
     return tuple(dict.fromkeys(levels_of(pl.Series(levels, dtype=pl.String)).to_list()))
+
+
+def band_names(bands: Sequence[float]) -> tuple[str, ...]:
+    """Return what the bands between ascending cut points are called: ``"< 50"``, ``"≥ 50 and < 65"``, ``"≥ 65"``."""
+    cuts = [f"{cut:.15g}" for cut in bands]
+    between = (f"≥ {low} and < {high}" for low, high in pairwise(cuts))
+    return (f"< {cuts[0]}", *between, f"≥ {cuts[-1]}")
+
+
+def band_codes(cells: pl.Series, bands: Sequence[float]) -> Rows:
+    """Return which band each number is in, int64 ``(n,)``; -1 where it is missing. A cut point is in the one above."""
+    numbers = finite_numbers(cells)[0]
+    return np.where(np.isnan(numbers), -1, np.digitize(numbers, bands)).astype(np.int64)
+
+
+def bands_of(cells: pl.Series, bands: Sequence[float]) -> pl.Series:
+    """Return the name of each number's band, null where it is missing."""
+    names = [*band_names(bands), None]  # -1 is the last
+    return pl.Series(cells.name, [names[code] for code in band_codes(cells, bands)], dtype=pl.String)
 
 
 def name_rows(rows: Rows | Iterable[int]) -> str:

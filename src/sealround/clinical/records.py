@@ -82,7 +82,8 @@ def check_records(cohort: Cohort, roles: Roles, table: pl.DataFrame) -> Checked:
 
 
 def _check_numbers(roles: Roles, columns: Mapping[str, pl.Series]) -> None:
-    for name in roles.numeric:
+    banded = [name for name, column in roles.sensitive_only.items() if column.bands is not None]
+    for name in (*roles.numeric, *banded):
         bad = finite_numbers(columns[name])[1]
         if bad.size:
             raise CohortError(
@@ -92,10 +93,12 @@ def _check_numbers(roles: Roles, columns: Mapping[str, pl.Series]) -> None:
 
 
 def _check_levels(roles: Roles, columns: Mapping[str, pl.Series]) -> None:
-    for name, feature in roles.categorical.items():
-        if feature.levels is None:
+    levels = {name: column.levels for name, column in roles.categorical.items()}
+    levels |= {name: column.levels for name, column in roles.sensitive_only.items()}
+    for name, named in levels.items():
+        if named is None:
             continue
-        declared = canonical_levels(feature.levels)
+        declared = canonical_levels(named)
         bad = np.flatnonzero((~levels_of(columns[name]).is_in(declared)).fill_null(value=False).to_numpy())
         if bad.size:
             raise CohortError(

@@ -53,6 +53,7 @@ class Roles:
         numeric: Numeric features.
         categorical: Categorical features.
         sensitive: Columns to report by subgroup, features among them.
+        sensitive_only: Those of them that are no features.
         label: The binary outcome's column.
         time: The survival time's column.
         event: The event's column.
@@ -63,6 +64,7 @@ class Roles:
     numeric: Mapping[str, NumericFeature]
     categorical: Mapping[str, CategoricalFeature]
     sensitive: tuple[str, ...]
+    sensitive_only: Mapping[str, SensitiveColumn]
     label: tuple[str, LabelColumn] | None
     time: tuple[str, TimeColumn] | None
     event: tuple[str, EventColumn] | None
@@ -97,6 +99,7 @@ def roles_of(cohort: Cohort) -> Roles:
             if isinstance(column, SensitiveColumn)
             or (isinstance(column, NumericFeature | CategoricalFeature) and column.sensitive)
         ),
+        sensitive_only={name: column for name, column in columns.items() if isinstance(column, SensitiveColumn)},
         label=_only(columns, LabelColumn),
         time=_only(columns, TimeColumn),
         event=_only(columns, EventColumn),

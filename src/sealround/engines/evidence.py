@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from sealround import __version__
 from sealround.clinical import BUILTIN, cohort_card
+from sealround.clinical.groups import groups_of
 from sealround.clinical.roles import roles_of
+from sealround.engines.gate_evidence import gate_evidence, is_withheld
+from sealround.engines.group_evidence import group_evidence, summed_groups
+from sealround.engines.model_file import threshold_of_groups
 from sealround.engines.sealed_evidence import cohort_together, sealed_models
 from sealround.learning import describe_model, device_name, difference, summarise
 from sealround.study import study_digest
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from sealround.engines.simulation import Trainings
     from sealround.federation import Coordinator, TrainedModel
     from sealround.study import Study
-    from sealround.vocabulary import PartyId
+    from sealround.vocabulary import PartyId, Tally
     from sealround.wire import Value
 
     Evaluations = Mapping[PartyId, Mapping[str, Value]]
@@ -83,12 +87,14 @@ def gather(
         A tree fit for JSON: no NaN, ``None`` where a number is undefined or suppressed.
     """
     sealed = study.protection.sealed
-    models, differences = (sealed_models if sealed else _open_models)(study, local, trainings)
+    models, differences, counts = (sealed_models if sealed else _open_models)(study, local, trainings)
+    subgroups = group_evidence(study, local, counts)
     coordinator = trainings.federated.coordinator
+    gate = gate_evidence(study, groups_of(study), coordinator)
     return {
         "format": FORMAT,
         "sealround": __version__,
-        "study": _study(study, local, coordinator.released),
+        "study": _study(study, local, coordinator.trained),
         "cohort": {
             **_source(local),
             "site_term": study.cohort.site_term,
@@ -99,6 +105,8 @@ def gather(
         "rounds": _rounds(trainings.federated),
         "models": {name: model | _released(trainings, name) for name, model in models.items()},
         "differences": differences,
+        **({} if subgroups is None else {"subgroups": subgroups}),
+        **({} if gate is None else {"gate": gate}),
         "protection": [asdict(state) for state in protection_states(study)],
         "aggregation": coordinator.sealing_summary(),
         "robustness": _robustness(study, coordinator),
@@ -114,18 +122,25 @@ def _robustness(study: Study, coordinator: Coordinator) -> dict[str, Any] | None
     if not isinstance(options, RobustRule):
         return None
     parts: dict[str, list[float]] = {}
+    reasons: dict[str, str] = {}
     for record in coordinator.history:
-        for site, (part, _) in record.influence.items():
-            parts.setdefault(site, []).append(part)
+        for site, (part, reason) in record.influence.items():
+            if site != coordinator.plan.root:  # which measures, and is not measured
+                parts.setdefault(site, []).append(part)
+                reasons[site] = reason
+    rule = coordinator.plan.rule
     return {
         "rule": options.rule,
         "num_byzantine": options.num_byzantine,
         "mixing": options.mixing,
+        "root": coordinator.plan.root,
+        "memory": None if rule is None or not rule.memory else rule.memory,  # 0 is no memory
         "sites": {
             site: {
                 "rounds": len(found),
                 "left_out": sum(part <= 0.0 for part in found),
                 "mean": sum(found) / len(found),
+                "reason": reasons[site],
             }
             for site, found in sorted(parts.items())
         },
@@ -203,7 +218,7 @@ def _patients(
     """Return table 1: of each site, or in a sealed study of all together."""
     if study.protection.sealed:
         federated = trainings.federated
-        together = cohort_together(study, federated.plan, federated.coordinator.released.statistics)
+        together = cohort_together(study, federated.plan, federated.coordinator.trained.statistics)
         return {"sites": {}, "together": together}
     minimum = local.standardisation.min_cell_count
     return {"sites": {site: cohort_card(cohort, study, minimum) for site, cohort in cohorts.items()}}
@@ -211,8 +226,8 @@ def _patients(
 
 def _open_models(
     study: Study, _: Study, trainings: Trainings
-) -> tuple[dict[str, dict[str, Value]], dict[str, Mapping[str, Any]]]:
-    """Return the summary of each model, and the differences to the federated one."""
+) -> tuple[dict[str, dict[str, Value]], dict[str, Mapping[str, Any]], dict[str, Tally]]:
+    """Return the summary of each model, the differences to the federated one, and counts by group."""
     confidence = study.evaluation.confidence
     evaluations: dict[str, Evaluations] = {"federated": trainings.federated.evaluations or {}}
     alone = {site: job.evaluations[site] for site, job in trainings.alone.items() if job.evaluations is not None}
@@ -224,20 +239,23 @@ def _open_models(
     differences = {
         f"federated-{other}": _difference(evaluations["federated"], evaluations[other], confidence)
         for other in ("alone", "pooled")
-        if other in evaluations
+        if other in evaluations and evaluations["federated"]
     }
-    return models, differences
+    groups = len(groups_of(study))
+    counts = {name: summed_groups(by_site.values(), groups) for name, by_site in evaluations.items()}
+    return models, differences, counts
 
 
 def _released(trainings: Trainings, name: str) -> dict[str, Any]:
     """Return round, threshold and recalibration of a model that is one for all sites."""
     job = {"federated": trainings.federated, "pooled": trainings.pooled}.get(name)
-    if job is None:
+    if job is None or is_withheld(job.coordinator):
         return {}
     released = job.coordinator.released
     return {
         "released_round": released.round,
         "threshold": released.threshold,
+        "group_thresholds": threshold_of_groups(job.plan.study, released),
         "calibration": list(released.calibration),
     }
 

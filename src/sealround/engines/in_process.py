@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sealround.engines.parties import SimulatedParties
     from sealround.engines.pools import Pool
     from sealround.federation import ModelFactory, Plan, Send
+    from sealround.federation.update_journal import UpdateJournal
     from sealround.storage import Journal
     from sealround.vocabulary import PartyId
     from sealround.wire import Value
@@ -62,6 +63,7 @@ class Job:
         every_round: Checkpoint after each round; else every two seconds (what is lost is computed again).
         may_fail: A comparison that cannot be made (it diverges, its site is too small) is reported; the study goes on.
         parties: Everybody's keys, where this training's sums are sealed.
+        updates: Keeps the updates of each round where the gate may need them.
     """
 
     plan: Plan
@@ -70,6 +72,7 @@ class Job:
     every_round: bool = True
     may_fail: bool = False
     parties: SimulatedParties | None = None
+    updates: UpdateJournal | None = None
     aggregators: Mapping[PartyId, AggregatorParty] = field(init=False, default_factory=dict)
     _records: list[DurableRecord] = field(init=False, default_factory=list)
     coordinator: Coordinator = field(init=False)
@@ -91,7 +94,7 @@ class Job:
             sealings = self.parties.aggregators()
             self.aggregators = {name: AggregatorParty(sealing) for name, sealing in sealings.items()}
             self._records = [found for each in sealings.values() if isinstance(found := each.record, DurableRecord)]
-        self.coordinator = Coordinator(self.plan, self.initial_model, sealing)
+        self.coordinator = Coordinator(self.plan, self.initial_model, sealing, self.updates)
         checkpoint = self.journal.latest()
         if checkpoint is not None:
             self.coordinator.restore(checkpoint.coordinator)
@@ -123,7 +126,7 @@ class Job:
             job=self.plan.job,
             stage=stage.value if self.failure is None else "failed",
             round=self.coordinator.round,
-            rounds=self.plan.study.study.rounds,
+            rounds=self.coordinator.began + self.plan.study.study.rounds,
             validation=next((known for known in validations if known is not None), None),
         )
 
@@ -134,7 +137,7 @@ class Job:
 
     def take(self, answer: Answer) -> tuple[Send, ...]:
         """Hand a site's reply to the coordinator, write down what that concludes, and return what to send next."""
-        before = self.coordinator.round
+        before, asked = self.coordinator.round, self._asked
         if answer.party not in self.aggregators:
             self.snapshots[answer.party] = answer.snapshot
         try:
@@ -149,7 +152,14 @@ class Job:
             self._save(self.coordinator.snapshot())
         elif self.coordinator.round != before:
             self._conclude_round()
+        elif self._asked != asked:  # what the gate asks may have taken a site as long as all its rounds
+            self._save(self.coordinator.snapshot())
         return sends
+
+    @property
+    def _asked(self) -> int:
+        gate = self.coordinator.gate
+        return 0 if gate is None else gate.asked
 
     def _conclude_round(self) -> None:
         now = time.monotonic()
@@ -163,6 +173,9 @@ class Job:
 
     def _save(self, snapshot: bytes) -> None:
         self.journal.save(Checkpoint(self.coordinator.round, snapshot, self.snapshots, self.evaluations))
+        gate = self.coordinator.gate
+        if self.updates is not None and gate is not None and gate.outcome != "open":
+            self.updates.clear()  # after the checkpoint that can do without them
 
 
 def drive(

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from sealround.clinical.groups import groups_of
 from sealround.crypto import Secret, SigningKey
 from sealround.crypto.secret import SECRET_BYTES
 from sealround.errors import ServiceError
+from sealround.federation.group_thresholds import levels_with_threshold
 from sealround.federation.sealing import AggregatorSealing, SealedPlan, Sealing, SiteSealing
+from sealround.federation.weighing import Partition
 from sealround.secagg import Identity, SitePolicy
 from sealround.storage import DurableRecord, file_names
 
@@ -27,10 +30,21 @@ if TYPE_CHECKING:
     from sealround.study import Study
     from sealround.vocabulary import PartyId
 
-__all__ = ["SimulatedParties"]
+__all__ = ["SimulatedParties", "sealed_plan"]
 
 _STEPS = 2**20
 """More steps than a training of 100,000 rounds takes."""
+
+
+def sealed_plan(study: Study) -> SealedPlan:
+    """Return how the sums of a study are sealed.
+
+    Raises:
+        StudyError: If its groups of patients are not declared.
+        UsageError: If they are not sealed.
+    """
+    groups = groups_of(study)
+    return SealedPlan(study, len(groups), Partition.of(groups).size, len(levels_with_threshold(study, groups)))
 
 
 def _entropy() -> Secret:
@@ -61,7 +75,7 @@ class SimulatedParties:
             ServiceError: If the folder cannot be made.
             StudyError: If an aggregator is called like a site.
         """
-        plan, roster = SealedPlan(study), tuple(sites)
+        plan, roster = sealed_plan(study), tuple(sites)
         plan.check_names(roster)
         try:
             records.mkdir(exist_ok=True)
@@ -77,15 +91,15 @@ class SimulatedParties:
 
     def coordinator(self) -> Sealing:
         """Return what the coordinator needs; its sums are numbered above all of an earlier start."""
-        return Sealing(SealedPlan(self.study), self.keys, first_round=time.time_ns() // 10**6 * _STEPS)
+        return Sealing(sealed_plan(self.study), self.keys, first_round=time.time_ns() // 10**6 * _STEPS)
 
     def site(self, party: PartyId) -> SiteSealing:
         """Return what a site needs; who asks closes its record."""
-        return SiteSealing(SealedPlan(self.study), self._identity(party), self.policy, self._record(party), _entropy)
+        return SiteSealing(sealed_plan(self.study), self._identity(party), self.policy, self._record(party), _entropy)
 
     def aggregators(self) -> dict[PartyId, AggregatorSealing]:
         """Return what each aggregator needs, none in the pairwise mode; who asks closes their records."""
-        plan = SealedPlan(self.study)
+        plan = sealed_plan(self.study)
         return {
             party: AggregatorSealing(plan, self._identity(party), self.policy, self._record(party), _entropy)
             for party in plan.aggregators

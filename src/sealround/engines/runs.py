@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sealround.clinical import Places, load_cohorts
 from sealround.engines.evidence import environment, gather
+from sealround.engines.gate_evidence import is_withheld
+from sealround.engines.gate_reference import check_gate, find_reference, reference_hash
 from sealround.engines.model_file import model_file
+from sealround.engines.parties import sealed_plan
 from sealround.engines.sealed_evidence import site_results
 from sealround.engines.simulation import Simulation
-from sealround.errors import ConsistencyError, Problem, StudyError
+from sealround.errors import ConsistencyError, Problem, StudyError, WithheldError
 from sealround.federation import Plan
 from sealround.federation.plan import FEDERATED
-from sealround.federation.sealing import SealedPlan
 from sealround.federation.site_policy import policy_of
 from sealround.report import render
 from sealround.storage import RunFolder, file_names
 from sealround.study import apply_site, load_site_file, load_study, study_digest
-from sealround.study.robust_rules import rule_unfit
+from sealround.study.robust_rules import root_unknown, rule_unfit
 from sealround.study.site_file import check_roster
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from sealround.clinical.cohort import SiteCohort
     from sealround.engines.in_process import Progress
+    from sealround.federation.interfaces import Contender
     from sealround.secagg import SitePolicy
     from sealround.study import SiteFile, Study
     from sealround.vocabulary import PartyId
@@ -50,6 +53,7 @@ class _Agreed:
         cohorts: Each site's records.
         workers: Worker processes, ``None`` to measure and decide.
         policy: What every site insists on of sealed sums.
+        reference: What the gate compares with, where the study names a model.
     """
 
     study: Study
@@ -57,6 +61,7 @@ class _Agreed:
     cohorts: Mapping[PartyId, SiteCohort]
     workers: int | None
     policy: SitePolicy
+    reference: Contender | None = None
 
 
 def start_run(
@@ -106,6 +111,7 @@ def start_run(
             "cohorts_sha256": fingerprint(agreed.cohorts),
             "study_folder": str(places.study_folder),
             "data_folder": str(places.data_folder.resolve()),
+            **({} if agreed.reference is None else {"reference_sha256": reference_hash(agreed.reference)}),
         },
         site_text,
     )
@@ -151,6 +157,10 @@ def resume_run(
         raise ConsistencyError(
             "the data are not those this run was started with", hint="restore the data, or start a new run"
         )
+    if agreed.reference is not None and reference_hash(agreed.reference) != origin.get("reference_sha256"):
+        raise ConsistencyError(
+            "the gate's reference is not the model this run was started with", hint="restore it, or start a new run"
+        )
     return _finish(agreed, folder, observe, began)
 
 
@@ -166,8 +176,10 @@ def _agree(study: Study, site: SiteFile | None, places: Places, workers: int | L
     roster = tuple(sorted(cohorts))
     a_round = Plan(study, FEDERATED, roster, roster).round_size(len(roster))
     if study.protection.sealed:
-        SealedPlan(study).check(a_round)
-        SealedPlan(study).check_names(roster)
+        sealed_plan(study).check(a_round)
+        sealed_plan(study).check_names(roster)
+    if unknown := root_unknown(study.protection.robustness, roster):
+        raise StudyError(f"{study.study.name}: the root of trust is no site", (unknown,))
     if why := rule_unfit(study.protection.robustness, a_round):
         problem = Problem("protection.robustness.num_byzantine", why)
         raise StudyError(f"{study.study.name}: the rule does not fit the sites", (problem,))
@@ -175,7 +187,9 @@ def _agree(study: Study, site: SiteFile | None, places: Places, workers: int | L
         check_roster(site, a_round)
         workers = site.compute.workers if workers is None else workers
     policy = policy_of(None if site is None else site.floors)
-    return _Agreed(study, local, cohorts, None if workers == "auto" else workers, policy)
+    check_gate(study, cohorts)
+    reference = find_reference(study, places, cohorts)
+    return _Agreed(study, local, cohorts, None if workers == "auto" else workers, policy, reference)
 
 
 def _kept_site_file(folder: RunFolder, origin: Mapping[str, Any]) -> SiteFile | None:
@@ -198,10 +212,14 @@ def _finish(agreed: _Agreed, folder: RunFolder, observe: Callable[[Progress], No
     study, cohorts = agreed.study, agreed.cohorts
     folder.lock()
     try:
-        trainings = Simulation(study, cohorts, folder, agreed.workers, agreed.local, agreed.policy).run(observe)
+        trainings = Simulation(
+            study, cohorts, folder, agreed.workers, agreed.local, agreed.policy, agreed.reference
+        ).run(observe)
         evidence = gather(study, agreed.local, cohorts, trainings, time.monotonic() - began)
-        released = trainings.federated.coordinator.released
-        folder.write("model.safetensors", model_file(study, released))
+        coordinator = trainings.federated.coordinator
+        withheld = is_withheld(coordinator)
+        if not withheld:
+            folder.write("model.safetensors", model_file(study, coordinator.released))
         if study.protection.sealed:
             _write_site_results(folder, site_results(study, agreed.local, cohorts, trainings))
         folder.write_json("metrics.json", evidence)
@@ -210,7 +228,19 @@ def _finish(agreed: _Agreed, folder: RunFolder, observe: Callable[[Progress], No
         folder.write("report.html", render(evidence).encode())
     finally:
         folder.unlock()
+    if withheld:
+        raise _withheld(folder, evidence)
     return evidence
+
+
+def _withheld(folder: RunFolder, evidence: Mapping[str, Any]) -> WithheldError:
+    """Make the end of a run whose model did not pass: not a failure of the run, and no success either."""
+    failed = evidence["gate"]["looks"][-1]["failed"]
+    pairs = ", ".join(f"{group} ({metric})" for group, metric in failed)
+    return WithheldError(
+        f"the model did not pass the gate and is not released: {pairs}",
+        hint=f"read {folder.file('report.html')}: what was found, in which group, and to whom it is traced",
+    )
 
 
 def _write_site_results(folder: RunFolder, results: Mapping[PartyId, Mapping[str, Any]]) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sealround.clinical import cohort_card
+from sealround.clinical.groups import groups_of
 from sealround.clinical.roles import roles_of
+from sealround.engines.gate_evidence import is_withheld
 from sealround.errors import UsageError
 from sealround.federation.scores import Scores
 from sealround.learning import describe_sum, difference_of_sums, shown, summarise_sum
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from sealround.engines.simulation import Trainings
     from sealround.federation import Plan, Statistics
     from sealround.study import Study
-    from sealround.vocabulary import PartyId
+    from sealround.vocabulary import PartyId, Tally
     from sealround.wire import Value
 
 __all__ = ["SITE_FORMAT", "cohort_together", "sealed_models", "site_results"]
@@ -33,8 +35,8 @@ SITE_FORMAT = "sealround-site/1"
 
 def sealed_models(
     study: Study, local: Study, trainings: Trainings
-) -> tuple[dict[str, dict[str, Value]], dict[str, Mapping[str, Any]]]:
-    """Return the summary of each model, and the differences to the federated one, from sums alone.
+) -> tuple[dict[str, dict[str, Value]], dict[str, Mapping[str, Any]], dict[str, Tally]]:
+    """Return the summary of each model, the differences to the federated one, and counts by group, from sums alone.
 
     A comparison that was made at fewer sites than a sum may have is left out: of one site, it is that site's.
 
@@ -55,7 +57,7 @@ def sealed_models(
         for other, scores in sums.items()
         if other != "federated"
     }
-    return models, differences
+    return models, differences, {name: scores.by_group for name, scores in sums.items()}
 
 
 def _n_min(study: Study) -> int:
@@ -66,14 +68,17 @@ def _n_min(study: Study) -> int:
 
 
 def _sums(study: Study, trainings: Trainings) -> dict[str, Scores]:
-    federated = trainings.federated.coordinator.scores
+    coordinator = trainings.federated.coordinator
+    federated = coordinator.scores
+    if federated is None and is_withheld(coordinator):  # nobody tested it
+        federated = Scores.of({}, study.task, study.evaluation.bootstrap, len(groups_of(study)))
     if federated is None:
         raise UsageError("the training is not done", hint="gather the evidence at its end")
     alone = {site: job.evaluations[site] for site, job in trainings.alone.items() if job.evaluations is not None}
     pooled = {} if trainings.pooled is None else trainings.pooled.evaluations or {}
     compared = {"alone": alone, "pooled": pooled}
     return {"federated": federated} | {
-        name: Scores.of(evaluations, study.task, study.evaluation.bootstrap)
+        name: Scores.of(evaluations, study.task, study.evaluation.bootstrap, federated.groups)
         for name, evaluations in compared.items()
         if len(evaluations) >= _n_min(study)
     }

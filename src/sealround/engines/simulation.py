@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sealround.clinical.cohort import SiteCohort
     from sealround.engines.in_process import Progress
     from sealround.engines.pools import Place, Pool
+    from sealround.federation.interfaces import Contender
     from sealround.storage import RunFolder
     from sealround.study import Study
 
@@ -76,6 +77,7 @@ class Simulation:
         workers: Worker processes; 0 computes in this process, ``None`` measures a few rounds and decides.
         local: The study as every site runs it (`apply_site`); ``None`` where that is no different.
         policy: The floors of every site for sealed sums; ``None`` for the usual ones.
+        reference: The model that the gate compares with, where the study names one.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Simulation:
         workers: int | None,
         local: Study | None = None,
         policy: SitePolicy | None = None,
+        reference: Contender | None = None,
     ) -> None:
         if POOLED in cohorts:
             raise UsageError(f"a site cannot be called {POOLED!r}", hint="rename it in the data or the study file")
@@ -95,6 +98,7 @@ class Simulation:
         self._cohorts = dict(cohorts)
         self._folder = folder
         self._workers = workers
+        self._reference = reference
         self._parties = None
         if study.protection.sealed:
             self._parties = SimulatedParties.draw(study, self._sites, policy or SitePolicy(), folder.file("records"))
@@ -124,13 +128,15 @@ class Simulation:
 
     def _job(self, name: str, roster: tuple[PartyId, ...], testers: tuple[PartyId, ...]) -> Job:
         comparison = name != FEDERATED
+        plan = Plan(self._study, name, roster, testers, None if comparison else self._reference)
         return Job(
-            plan=Plan(self._study, name, roster, testers),
+            plan=plan,
             initial_model=initial_model(self._study),
             journal=self._folder.journal(file_name(name)),
             every_round=not comparison,
             may_fail=comparison,
             parties=None if comparison else self._parties,
+            updates=self._folder.updates() if plan.keeps_updates else None,
         )
 
     def _measure(self, federated: Job, observe: Callable[[Progress], None]) -> int:

@@ -22,9 +22,9 @@ import numpy as np
 
 from sealround import wire
 from sealround.errors import DivergenceError, ProtocolViolationError, UsageError
-from sealround.federation import tally as tallies
 from sealround.federation.messages import (
     AskCounts,
+    AskGroups,
     AskSquares,
     Evaluate,
     Evaluated,
@@ -33,6 +33,7 @@ from sealround.federation.messages import (
     Train,
     Trained,
     Validate,
+    comparisons_size,
 )
 from sealround.federation.scores import addend
 from sealround.federation.sealing import Form, SealedPlan
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMED", "Form", "Opened", "encode", "form_of", "open_total", "order_hash"]
 
-SUMMED = (AskCounts, AskSquares, Train, Validate, Evaluate)
+SUMMED = (AskCounts, AskSquares, Train, Validate, AskGroups, Evaluate)
 """Requests whose answers matter only as their sum."""
 
 _TRAINED_HEAD = 2
@@ -59,16 +60,17 @@ def form_of(request: Message, plan: SealedPlan) -> Form:
     Raises:
         UsageError: If its answers are not summed.
     """
-    tally = tallies.size(plan.study.task)
     match request:
         case AskCounts(layout=layout):
             return Form((), layout.size)
         case AskSquares(layout=layout):
             return Form((), len(layout.numeric))
         case Train(model=model, control=control):
-            return Form((model.size,) * (1 if control is None else 2), _TRAINED_HEAD + tally)
+            return Form((model.size,) * (1 if control is None else 2), _TRAINED_HEAD + plan.trained_tally)
         case Validate():
-            return Form((), tally)
+            return Form((), plan.validated_tally)
+        case AskGroups():
+            return Form((), comparisons_size(request))
         case Evaluate():
             return Form((), plan.scores)
         case _:
@@ -87,7 +89,7 @@ def order_hash(order: bytes, request: Message, statistics: Statistics | None) ->
         statistics: What the inputs are encoded with, `None` before they are.
     """
     hashed = hashlib.sha256(order)
-    if isinstance(request, Train | Validate) and statistics is not None:
+    if isinstance(request, Train | Validate | AskGroups) and statistics is not None:
         hashed.update(wire.encode(statistics.to_wire()))
     return hashed.digest()
 
@@ -111,7 +113,8 @@ def encode(reply: Message, manifest: RoundManifest, plan: SealedPlan, seed: Secr
         case Sums(values=values):
             return fixed.encode((), values, seed=seed)
         case Evaluated(result=result):
-            return fixed.encode((), addend(result, plan.study.task, plan.study.evaluation.bootstrap), seed=seed)
+            numbers = addend(result, plan.study.task, plan.study.evaluation.bootstrap, plan.groups)
+            return fixed.encode((), numbers, seed=seed)
         case Trained(update=update, weight=weight, tally=tally, control=control):
             vectors = [update] if control is None else [update, control]
             try:

@@ -21,16 +21,20 @@ from sealround.federation.contributions import SUMMED, form_of, open_total, orde
 from sealround.federation.learned import Learned
 from sealround.federation.messages import Envelope, Refused, SealedAnswer, SealedOrder, SealedStep, pack, unpack
 from sealround.federation.scores import Scores
-from sealround.federation.stages import RULES, Answers, Stage, Training
+from sealround.federation.stages import RULES
+from sealround.federation.training import Answers, Stage, Training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sealround.federation.gate import Gate
+    from sealround.federation.groups import Group
     from sealround.federation.interfaces import ModelFactory
     from sealround.federation.messages import Message
     from sealround.federation.plan import Plan
     from sealround.federation.records import Exclusion, RoundRecord, TrainedModel
     from sealround.federation.sealing import Form, Sealing
+    from sealround.federation.update_journal import UpdateJournal
     from sealround.secagg import SumServer
     from sealround.vocabulary import PartyId, RoundId
     from sealround.wire import Value
@@ -72,18 +76,27 @@ class Coordinator:
         plan: Which study, who trains, who tests.
         initial_model: Makes the first global model once the inputs are known.
         sealing: How sums are sealed; ``None`` where replies come in clear.
+        updates: Keeps the updates of each round where the gate may need them; in memory if ``None``.
 
     Attributes:
         plan: As given.
         stage: Where the training is.
     """
 
-    def __init__(self, plan: Plan, initial_model: ModelFactory, sealing: Sealing | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        initial_model: ModelFactory,
+        sealing: Sealing | None = None,
+        updates: UpdateJournal | None = None,
+    ) -> None:
         self.plan = plan
         self._sealing = sealing
         self._sum: _SealedSum | None = None
         self.stage = Stage.JOIN
         self._training = Training(plan, initial_model)
+        if updates is not None:
+            self._training.updates = updates
         self._session = plan.session
         self._step = 0
         self._pending: set[PartyId] = set()
@@ -124,6 +137,31 @@ class Coordinator:
         return self._training.learned.known_released
 
     @property
+    def trained(self) -> TrainedModel:
+        """The model that was trained: the released one, or the one that the gate withheld.
+
+        Raises:
+            UsageError: If the training has not come that far.
+        """
+        withheld = None if self.gate is None else self.gate.candidate
+        return self.released if withheld is None else withheld
+
+    @property
+    def gate(self) -> Gate | None:
+        """What the gate has found so far; ``None`` before it, and where there is none."""
+        return self._training.learned.gate
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of patients that the sites tell apart, once they have joined."""
+        return self._training.learned.groups
+
+    @property
+    def began(self) -> RoundId:
+        """After which round the running training began: 0, or where the gate had it begun anew."""
+        return self._training.learned.began
+
+    @property
     def evaluations(self) -> Mapping[PartyId, Mapping[str, Value]]:
         """Test results by tester, once DONE; empty where they are sealed."""
         return self._training.evaluations
@@ -132,7 +170,8 @@ class Coordinator:
     def scores(self) -> Scores | None:
         """Where test results are sealed, their sum, once DONE; else ``None``."""
         total, study = self._training.learned.scores, self.plan.study
-        return None if total is None else Scores(study.task, study.evaluation.bootstrap, total)
+        groups = 0 if self._sealing is None else self._sealing.plan.groups
+        return None if total is None else Scores(study.task, study.evaluation.bootstrap, total, groups)
 
     def sealing_summary(self) -> dict[str, Value] | None:
         """Return how sums were sealed, as a report states it; ``None`` where they were not."""
@@ -210,6 +249,8 @@ class Coordinator:
         if self._sum is not None:
             return self._relay(self._sum.server.deadline())
         late = tuple(sorted(self._pending))
+        if self.stage in (Stage.JOIN, Stage.TRAIN):
+            self._training.check_root(late, "did not answer in time")
         asked = len(self._answers.replies) + len(late)
         if self.stage is Stage.JOIN:
             joined = [party for party in self._training.roster() if party not in late]
@@ -247,7 +288,8 @@ class Coordinator:
         if stage is Stage.DONE:
             return ()
         # Named by round and stage, not counted: messages after a restart are as long as they would have been without.
-        self._step = len(_ORDER) * self.round + _ORDER.index(stage) + 1
+        asked = 0 if self.gate is None else self.gate.asked
+        self._step = len(_ORDER) * (self.round + asked) + _ORDER.index(stage) + 1
         rule = RULES[stage]
         parties = rule.asks(self._training)
         self._pending, self._answers, self._sum = set(parties), Answers(parties), None

@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sealround.federation.groups import Group
     from sealround.federation.statistics import Layout, Statistics
     from sealround.vocabulary import RoundId, Tally, Update
     from sealround.wire import Value
 
-__all__ = ["EvaluateOrder", "InputShape", "LocalWork", "ModelFactory", "TrainOrder", "TrainOutcome"]
+__all__ = [
+    "CompareOrder",
+    "Contender",
+    "EvaluateOrder",
+    "InputShape",
+    "LocalWork",
+    "ModelFactory",
+    "TrainOrder",
+    "TrainOutcome",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,8 @@ class TrainOrder:
             of global models): it is what the round's validation measures. ``None`` means ``model``.
         control: SCAFFOLD's server control variate, float32 ``(d,)``, else ``None``.
         memory: What this site returned as ``memory`` after its last round, else empty.
+        weights: How much an example of each cell counts (`sealround.federation.weighing`), float64 ``(2 k,)``;
+            ``None`` if all count the same.
     """
 
     job: str
@@ -54,6 +66,7 @@ class TrainOrder:
     candidate: Update | None = None
     control: Update | None = None
     memory: Mapping[str, Value] = field(default_factory=dict)
+    weights: Tally | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,7 @@ class TrainOutcome:
         update: Local model minus global model, float32 ``(d,)``.
         weight: Weight of the update in the mean: training examples, or 1.
         tally: See `sealround.federation.tally`; validation of the *incoming* candidate, before training,
-            and the training loss.
+            and the training loss; where the study weighs cells, with the tail of `sealround.federation.weighing`.
         control: Change of this site's SCAFFOLD control variate, float32 ``(d,)``, else ``None``.
         memory: What the site must remember for its next round (never sent).
     """
@@ -87,6 +100,8 @@ class EvaluateOrder:
         threshold: Decision threshold on the predicted risk, within 0..1 (ignored for survival).
         calibration: Slope and intercept on the logit, ``(1.0, 0.0)`` for none.
         memory: As in `TrainOrder`.
+        group_thresholds: A threshold for each group of the column that the study permits one for, in the order of the
+            study's groups; others have ``threshold``. Empty for none.
     """
 
     job: str
@@ -94,6 +109,51 @@ class EvaluateOrder:
     statistics: Statistics
     threshold: float
     calibration: tuple[float, float] = (1.0, 0.0)
+    memory: Mapping[str, Value] = field(default_factory=dict)
+    group_thresholds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contender:
+    """A model as it would be used: what the gate compares.
+
+    Attributes:
+        model: Parameters, float32 ``(d,)``.
+        threshold: Decision threshold on the recalibrated risk, within 0..1.
+        slope: Of the recalibration, on the logit.
+        intercept: Of the same.
+        statistics: What its inputs are encoded with; ``None`` for the training's own.
+        group_thresholds: As in `EvaluateOrder`.
+    """
+
+    model: Update
+    threshold: float
+    slope: float = 1.0
+    intercept: float = 0.0
+    statistics: Statistics | None = None
+    group_thresholds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompareOrder:
+    """The comparison of a model with others on the same validation patients.
+
+    Attributes:
+        job: Which training the candidate is from.
+        candidate: The model that might be released.
+        references: What it is compared with.
+        own: Compare it, before all others, with the model that this site trains on its own records alone.
+        statistics: Federated statistics.
+        min_cell_count: Groups with fewer patients at this site are left out; so is what would tell them.
+        memory: As in `TrainOrder`.
+    """
+
+    job: str
+    candidate: Contender
+    references: tuple[Contender, ...]
+    own: bool
+    statistics: Statistics
+    min_cell_count: int = 1
     memory: Mapping[str, Value] = field(default_factory=dict)
 
 
@@ -108,6 +168,11 @@ class LocalWork(Protocol):
     @property
     def layout(self) -> Layout:
         """Names of the inputs; a categorical feature whose levels the study leaves open has none here."""
+        ...
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of patients that test results are told apart by, in the study's order; empty if it has none."""
         ...
 
     def levels(self, min_cell_count: int) -> Mapping[str, tuple[str, ...]]:
@@ -132,6 +197,31 @@ class LocalWork(Protocol):
 
     def validate(self, order: EvaluateOrder) -> Tally:
         """Return the validation tally of a model, without training."""
+        ...
+
+    @property
+    def levels_with_threshold(self) -> int:
+        """How many groups of patients have a decision threshold of their own; 0 where the study permits none."""
+        ...
+
+    def group_histograms(self, order: EvaluateOrder) -> Tally:
+        """Return the bins of a model's validation logits for each group that has a threshold of its own.
+
+        Returns:
+            float64 ``(levels * 2 * BINS,)``: see `sealround.federation.group_thresholds`. Empty where there are none.
+        """
+        ...
+
+    def compare(self, order: CompareOrder) -> Tally:
+        """Count, group by group, whom of this site's validation patients either of two models gets wrong.
+
+        Returns:
+            A comparison after the other, each float64 ``(1 + groups, COMPARED)`` (`sealround.fairness.cells`), flat.
+
+        Raises:
+            DivergenceError: If a model predicts what is not a finite number. A site whose own model diverged has
+                nothing to compare with, and says so by zeros.
+        """
         ...
 
     def evaluate(self, order: EvaluateOrder) -> Mapping[str, Value]:

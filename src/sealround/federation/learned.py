@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sealround import wire
+from sealround.aggregation import Remembered
 from sealround.errors import ConsistencyError, MalformedMessageError, UsageError
+from sealround.federation.gate import Gate, Look
 from sealround.federation.interfaces import InputShape
+from sealround.federation.judgement import RuleMemory
 from sealround.federation.optimizers import Average
 from sealround.federation.records import Exclusion, RoundRecord, TrainedModel
 from sealround.federation.statistics import Layout, Statistics
+from sealround.federation.weighing import Weighing
 from sealround.vocabulary import COORDINATOR, PartyId, RoundId
 
 if TYPE_CHECKING:
@@ -21,11 +25,12 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from sealround.federation.groups import Group
     from sealround.vocabulary import Tally, Update
 
 __all__ = ["Learned", "Validated"]
 
-_VERSION = 3
+_VERSION = 5
 _START = RoundId(0)
 _T = TypeVar("_T")
 
@@ -47,17 +52,21 @@ class Learned:
     Attributes:
         inputs: What one example looks like. Learned anew after a restart.
         layout: Names and levels of the inputs. Learned anew after a restart.
+        groups: Groups of patients that results are told apart by. Learned anew after a restart.
         statistics: Joint statistics of the inputs.
         round: Last concluded round.
         model: Global model, float32 ``(d,)``.
         average: Running mean of global models, where the study asks for one.
         optimizer: State of the server optimiser.
         control: SCAFFOLD's server control variate, float32 ``(d,)``.
+        weighing: How much cells count in the next round, where the study weighs them.
         best: Best validated candidate so far.
         released: The released model.
+        gate: What the gate has found so far; ``None`` before it, and in studies without one.
+        began: After which round the rounds of the running training began: 0, or where they were begun anew.
         history: A record for each round.
         excluded: Sites the training went on without.
-        aggregate: Last round's aggregate, float32 ``(d,)``, where the rule clips around it.
+        rule_memory: What the rule keeps between rounds.
         smallest_sum: Where sums are sealed, the fewest sites that one was over.
         scores: Where results are sealed, the sum of the sites' test results (`sealround.federation.scores`).
         bytes_down: Sent to the sites up to the last booking.
@@ -66,17 +75,21 @@ class Learned:
 
     inputs: InputShape | None = None
     layout: Layout | None = None
+    groups: tuple[Group, ...] = ()
     statistics: Statistics | None = None
     round: RoundId = _START
     model: Update | None = None
     average: Average | None = None
     optimizer: Mapping[str, np.ndarray] = field(default_factory=dict)
     control: Update | None = None
+    weighing: Weighing | None = None
     best: Validated | None = None
     released: TrainedModel | None = None
+    gate: Gate | None = None
+    began: RoundId = _START
     history: tuple[RoundRecord, ...] = ()
     excluded: tuple[Exclusion, ...] = ()
-    aggregate: Update | None = None
+    rule_memory: RuleMemory = field(default_factory=RuleMemory)
     smallest_sum: int | None = None
     scores: Tally | None = None
     bytes_down: int = 0
@@ -127,21 +140,17 @@ class Learned:
                 "average": _write(self.average, lambda mean: [mean.decay, mean.total, mean.models]),
                 "optimizer": dict(self.optimizer),
                 "control": self.control,
+                "weighing": _write(self.weighing, lambda known: [known.weights, known.attention]),
                 "best": _write(self.best, lambda best: [best.model, best.round, best.tally, best.score]),
-                "released": _write(
-                    self.released,
-                    lambda model: [
-                        model.vector,
-                        [model.inputs.kind, list(model.inputs.shape)],
-                        model.statistics.to_wire(),
-                        model.round,
-                        model.threshold,
-                        list(model.calibration),
-                    ],
-                ),
+                "released": _write(self.released, _model_to_wire),
+                "gate": _write(self.gate, _gate_to_wire),
+                "began": self.began,
                 "history": self._written_history(),
                 "excluded": [[gone.site, gone.round, gone.why] for gone in self.excluded],
-                "aggregate": self.aggregate,
+                "aggregate": self.rule_memory.aggregate,
+                "remembered": {
+                    site: [known.update, known.weight] for site, known in sorted(self.rule_memory.sites.items())
+                },
                 "smallest_sum": self.smallest_sum,
                 "scores": self.scores,
                 "bytes_down": self.bytes_down,
@@ -182,16 +191,16 @@ class Learned:
             average=_read(tree["average"], lambda mean: Average(*mean)),
             optimizer=tree["optimizer"],
             control=tree["control"],
+            weighing=_read(tree["weighing"], lambda known: Weighing(*known)),
             best=_read(tree["best"], lambda best: Validated(*best)),
-            released=_read(
-                tree["released"],
-                lambda model: TrainedModel(
-                    model[0], InputShape(*model[1]), _statistics(model[2]), RoundId(model[3]), model[4], model[5]
-                ),
-            ),
+            released=_read(tree["released"], _model),
+            gate=_read(tree["gate"], _gate),
+            began=RoundId(tree["began"]),
             history=tuple(_record(line) for line in tree["history"]),
             excluded=tuple(Exclusion(PartyId(site), RoundId(round_), why) for site, round_, why in tree["excluded"]),
-            aggregate=tree["aggregate"],
+            rule_memory=RuleMemory(
+                tree["aggregate"], {PartyId(site): Remembered(*known) for site, known in tree["remembered"].items()}
+            ),
             smallest_sum=tree["smallest_sum"],
             scores=tree["scores"],
             bytes_down=tree["bytes_down"],
@@ -211,6 +220,29 @@ def _write(value: _T | None, write: Callable[[_T], wire.Value]) -> wire.Value:
 
 def _read(value: Any, read: Callable[[Any], _T]) -> _T | None:  # noqa: ANN401  (see `_from_tree`)
     return None if value is None else read(value)
+
+
+def _model_to_wire(model: TrainedModel) -> wire.Value:
+    inputs: list[wire.Value] = [model.inputs.kind, list(model.inputs.shape)]
+    statistics = model.statistics.to_wire()
+    decisions: list[wire.Value] = [model.threshold, list(model.calibration), list(model.group_thresholds)]
+    return [model.vector, inputs, statistics, model.round, *decisions]
+
+
+def _model(tree: Any) -> TrainedModel:  # noqa: ANN401  (see `_from_tree`)
+    vector, inputs, statistics, round_, threshold, calibration, by_group = tree
+    shape = InputShape(*inputs)
+    return TrainedModel(vector, shape, _statistics(statistics), RoundId(round_), threshold, calibration, by_group)
+
+
+def _gate_to_wire(gate: Gate) -> wire.Value:
+    candidate = _write(gate.candidate, _model_to_wire)
+    return [candidate, [look.to_wire() for look in gate.looks], list(gate.ahead), gate.asked, gate.outcome]
+
+
+def _gate(tree: Any) -> Gate:  # noqa: ANN401  (see `_from_tree`)
+    candidate, looks, ahead, asked, outcome = tree
+    return Gate(_read(candidate, _model), tuple(Look(**look) for look in looks), ahead, asked, outcome)
 
 
 def _record(line: bytes) -> RoundRecord:

@@ -14,6 +14,7 @@ Request        Reply                         What it is for
 `Prepare`      `Prepared`                    encode inputs with the joint statistics
 `Train`        `Trained`                     one round
 `Validate`     `Sums`                        tally of the released model
+`AskGroups`    `Sums`                        whom of each group two models get wrong
 `Evaluate`     `Evaluated`                   test results of the released model
 any            `Refused`                     the site cannot, and says why (never a patient's value)
 =============  ============================  =======================================================
@@ -33,8 +34,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeAlias, T
 import numpy as np
 
 from sealround import wire
-from sealround.errors import MalformedMessageError, PolicyDeniedError
-from sealround.federation.interfaces import InputShape
+from sealround.errors import MalformedMessageError, PolicyDeniedError, UsageError
+from sealround.fairness.cells import COMPARED
+from sealround.federation.groups import Group
+from sealround.federation.interfaces import Contender, InputShape
 from sealround.federation.statistics import Layout, Statistics
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AskCounts",
+    "AskGroups",
     "AskLevels",
     "AskSquares",
     "Envelope",
@@ -62,6 +66,7 @@ __all__ = [
     "Train",
     "Trained",
     "Validate",
+    "comparisons_size",
     "pack",
     "unpack",
 ]
@@ -184,6 +189,56 @@ def _statistics(value: wire.Value, refuse: _Refuse) -> Statistics:
     return Statistics(layout, number(fields["examples"], refuse), number(fields["positives"], refuse), **arrays)
 
 
+def _floats(value: wire.Value, refuse: _Refuse) -> tuple[float, ...]:
+    return tuple(_instance(float, "a float")(item, refuse) for item in _instance(tuple, "a list")(value, refuse))
+
+
+_CONTENDER_KEYS = {"model", "threshold", "slope", "intercept", "statistics", "group_thresholds"}
+
+
+def _contender(value: wire.Value, refuse: _Refuse) -> Contender:
+    fields = _tree(value, refuse)
+    _keys(fields, _CONTENDER_KEYS, refuse)
+    threshold, slope, intercept = (
+        _instance(float, "a float")(fields[key], refuse) for key in ("threshold", "slope", "intercept")
+    )
+    if not np.isfinite([threshold, slope, intercept]).all():
+        refuse("holds a number that is not finite")
+    statistics = _optional(_statistics)(fields["statistics"], refuse)
+    by_group = _floats(fields["group_thresholds"], refuse)
+    return Contender(_array("<f4")(fields["model"], refuse), threshold, slope, intercept, statistics, by_group)
+
+
+def _contenders(value: wire.Value, refuse: _Refuse) -> tuple[Contender, ...]:
+    return tuple(_contender(item, refuse) for item in _instance(tuple, "a list")(value, refuse))
+
+
+def _written(contender: Contender) -> wire.Value:
+    return {
+        "model": contender.model,
+        "threshold": contender.threshold,
+        "slope": contender.slope,
+        "intercept": contender.intercept,
+        "statistics": None if contender.statistics is None else contender.statistics.to_wire(),
+        "group_thresholds": list(contender.group_thresholds),
+    }
+
+
+def _groups(value: wire.Value, refuse: _Refuse) -> tuple[Group, ...]:
+    groups = []
+    for entry in _instance(tuple, "a list")(value, refuse):
+        terms = [_texts(term, refuse) for term in _instance(tuple, "a list")(entry, refuse)]
+        if any(len(term) != 2 for term in terms):  # noqa: PLR2004
+            refuse("holds a term that is not [column, level]")
+        try:
+            groups.append(Group(tuple((column, level) for column, level in terms)))
+        except UsageError as error:
+            refuse(f"holds what is no group: {error.message}")
+    if len(set(groups)) != len(groups):
+        refuse("repeats a group")
+    return tuple(groups)
+
+
 # What a dataclass field below is made of: `dataclasses.field(metadata=...)` carries it to `pack` and `unpack`.
 TEXT = {"kind": _Kind(_text)}
 HASH = {"kind": _Kind(_hash)}
@@ -192,9 +247,15 @@ FLOAT = {"kind": _Kind(_instance(float, "a float"))}
 UPDATE = {"kind": _Kind(_array("<f4"))}
 OPTIONAL_UPDATE = {"kind": _Kind(_optional(_array("<f4")))}
 TALLY = {"kind": _Kind(_array("<f8"))}
+OPTIONAL_TALLY = {"kind": _Kind(_optional(_array("<f8")))}
 BYTES = {"kind": _Kind(_instance(bytes, "bytes"))}
 TREE = {"kind": _Kind(_tree)}
 LEVELS = {"kind": _Kind(_levels)}
+BOOL = {"kind": _Kind(_instance(bool, "a yes or no"))}
+FLOATS = {"kind": _Kind(_floats, list)}
+CONTENDER = {"kind": _Kind(_contender, _written)}
+CONTENDERS = {"kind": _Kind(_contenders, lambda contenders: [_written(contender) for contender in contenders])}
+GROUPS = {"kind": _Kind(_groups, lambda groups: [[list(term) for term in group.terms] for group in groups])}
 INPUT_SHAPE = {"kind": _Kind(_input_shape, lambda inputs: [inputs.kind, list(inputs.shape)])}
 LAYOUT = {"kind": _Kind(_layout, lambda layout: layout.to_wire())}
 STATISTICS = {"kind": _Kind(_statistics, lambda statistics: statistics.to_wire())}
@@ -211,11 +272,12 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Yes; this is what my inputs look like."""
+    """Yes; this is what my inputs look like, and which groups of patients I tell apart."""
 
     type: ClassVar = "joined"
     inputs: InputShape = field(metadata=INPUT_SHAPE)
     layout: Layout = field(metadata=LAYOUT)
+    groups: tuple[Group, ...] = field(default=(), metadata=GROUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +344,7 @@ class Train:
     model: Update = field(metadata=UPDATE)
     candidate: Update | None = field(metadata=OPTIONAL_UPDATE)
     control: Update | None = field(metadata=OPTIONAL_UPDATE)
+    weights: Tally | None = field(default=None, metadata=OPTIONAL_TALLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +367,22 @@ class Validate:
 
 
 @dataclass(frozen=True, slots=True)
+class AskGroups:
+    """Compare this model with others on your validation patients, group by group."""
+
+    type: ClassVar = "ask-groups"
+    groups: tuple[Group, ...] = field(metadata=GROUPS)
+    candidate: Contender = field(metadata=CONTENDER)
+    references: tuple[Contender, ...] = field(metadata=CONTENDERS)
+    own: bool = field(metadata=BOOL)
+
+
+def comparisons_size(request: AskGroups) -> int:
+    """Count the numbers that answer a request for comparisons: a row for everybody and each group, of each."""
+    return (len(request.references) + request.own) * (1 + len(request.groups)) * COMPARED
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluate:
     """Test this model."""
 
@@ -313,6 +392,7 @@ class Evaluate:
     threshold: float = field(metadata=FLOAT)
     slope: float = field(metadata=FLOAT)
     intercept: float = field(metadata=FLOAT)
+    group_thresholds: tuple[float, ...] = field(default=(), metadata=FLOATS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,7 +449,7 @@ class SealedAnswer:
 
 Message: TypeAlias = (
     Join | Joined | AskLevels | Levels | AskCounts | AskSquares | Sums | Prepare | Prepared
-    | Train | Trained | Validate | Evaluate | Evaluated | SealedOrder | SealedStep | SealedAnswer | Refused
+    | Train | Trained | Validate | AskGroups | Evaluate | Evaluated | SealedOrder | SealedStep | SealedAnswer | Refused
 )  # fmt: skip
 
 _CLASSES: dict[str, type[Message]] = {cls.type: cls for cls in Message.__args__}
@@ -390,11 +470,21 @@ class Envelope:
     message: Message
 
 
+def _is_default(entry: dataclasses.Field[Any], value: object) -> bool:
+    """Whether a field may be left out; of an array, whose default is nothing, no equality is asked."""
+    if entry.default is dataclasses.MISSING or isinstance(value, np.ndarray):
+        return False
+    return bool(value == entry.default)
+
+
 def pack(envelope: Envelope) -> bytes:
-    """Encode an envelope canonically."""
+    """Encode an envelope canonically; a field that has a default and equals it is left out."""
     message = envelope.message
+    values = {entry: getattr(message, entry.name) for entry in dataclasses.fields(message)}
     body = {
-        entry.name: entry.metadata["kind"].write(getattr(message, entry.name)) for entry in dataclasses.fields(message)
+        entry.name: entry.metadata["kind"].write(value)
+        for entry, value in values.items()
+        if not _is_default(entry, value)
     }
     return wire.encode(
         {"v": VERSION, "session": envelope.session, "step": envelope.step, "type": message.type, "body": body}
@@ -421,12 +511,16 @@ def unpack(data: bytes, *, sender: PartyId) -> Envelope:
     if cls is None:
         refuse("unknown type")
     body = outer["body"]
-    kinds = {entry.name: entry.metadata["kind"] for entry in dataclasses.fields(cls)}
-    if not isinstance(body, dict) or set(body) != set(kinds):
-        refuse(f"{cls.type} has fields other than {', '.join(kinds) or 'none'}")
+    entries = {entry.name: entry for entry in dataclasses.fields(cls)}
+    needed = {name for name, entry in entries.items() if entry.default is dataclasses.MISSING}
+    if not isinstance(body, dict) or not needed <= set(body) <= set(entries):
+        refuse(f"{cls.type} has fields other than {', '.join(entries) or 'none'}")
     values = {}
-    for name, kind in kinds.items():
+    for name in body:
+        kind = entries[name].metadata["kind"]
         values[name] = kind.read(body[name], lambda why, name=name: refuse(f"{cls.type}.{name} {why}"))
+        if _is_default(entries[name], values[name]):
+            refuse(f"{cls.type}.{name} says what is left out")
     return Envelope(
         session=_hash(outer["session"], lambda why: refuse(f"session {why}")),
         step=_natural(outer["step"], lambda why: refuse(f"step {why}")),

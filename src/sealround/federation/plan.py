@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +13,14 @@ from sealround.federation.randomness import stream
 from sealround.study import study_digest
 from sealround.study.robust_rules import rule_settings
 from sealround.study.sections import RobustRule
+from sealround.vocabulary import PartyId
 
 if TYPE_CHECKING:
     from sealround.aggregation import Settings
+    from sealround.federation.interfaces import Contender
     from sealround.study import Study
-    from sealround.vocabulary import PartyId, RoundId, Tally
+    from sealround.study.sections import Gate
+    from sealround.vocabulary import RoundId, Tally
 
 __all__ = ["FEDERATED", "Plan", "session_of"]
 
@@ -46,12 +49,14 @@ class Plan:
         job: Name of the training: ``"federated"``, ``"pooled"`` or ``"alone-<site>"``.
         roster: Who trains, sorted.
         testers: Who tests the released model, sorted.
+        reference: The model that the gate compares with, where it is a given one; every party can read it.
     """
 
     study: Study
     job: str
     roster: tuple[PartyId, ...]
     testers: tuple[PartyId, ...]
+    reference: Contender | None = field(default=None, compare=False, repr=False)
 
     @property
     def session(self) -> bytes:
@@ -61,7 +66,20 @@ class Plan:
     @property
     def lineage(self) -> bytes:
         """SHA-256 of session, roster and testers: a snapshot of one is no snapshot of another (32 bytes)."""
-        return wire.digest(["sealround lineage v1", self.session, list(self.roster), list(self.testers)])
+        words: list[wire.Value] = ["sealround lineage v1", self.session, list(self.roster), list(self.testers)]
+        if self.reference is not None:
+            words += [self.reference.model, self.reference.threshold]
+        return wire.digest(words)
+
+    @property
+    def gate(self) -> Gate | None:
+        """What a model has to pass; what is only compared with the federation's passes nothing."""
+        return self.study.fairness.gate if self.job == FEDERATED else None
+
+    @property
+    def keeps_updates(self) -> bool:
+        """Whether the updates of each round are kept until the gate has decided: sealed ones cannot be."""
+        return self.gate is not None and not self.study.protection.sealed
 
     @property
     def rule(self) -> Settings | None:
@@ -69,7 +87,16 @@ class Plan:
 
         One party alone has nobody to be protected from.
         """
-        return rule_settings(self.study.protection.robustness) if len(self.roster) > 1 else None
+        return (
+            rule_settings(self.study.protection.robustness, self.study.study.rounds) if len(self.roster) > 1 else None
+        )
+
+    @property
+    def root(self) -> PartyId | None:
+        """The site whose update measures the others', where the rule takes one."""
+        options = self.study.protection.robustness
+        named = options.root if isinstance(options, RobustRule) and self.rule is not None else None
+        return None if named is None else PartyId(named)
 
     @property
     def max_examples(self) -> int:
@@ -106,10 +133,14 @@ class Plan:
         """Return how many of ``active`` sites train in a round at the least."""
         if self.study.protection.sealed and self.study.training.participation < 1.0:
             return min(map(len, self.groups))
-        return self._share_of(active)
+        roots = int(self.root is not None)
+        return roots + self._share_of(active - roots)
 
     def participants(self, round_: RoundId, active: tuple[PartyId, ...]) -> tuple[PartyId, ...]:
-        """Draw who trains in a round, in roster order; in a sealed study, who of ``active`` is in the group drawn."""
+        """Draw who trains in a round, in roster order; in a sealed study, who of ``active`` is in the group drawn.
+
+        The root of trust is always among them, and the others are drawn as if it were not there.
+        """
         if self.study.protection.sealed and self.study.training.participation < 1.0:
             groups = self.groups
             drawn = stream(self.study.study.seed, "participants", self.job, round_).integers(len(groups))
@@ -118,7 +149,10 @@ class Plan:
         if number == len(active):
             return active
         draw = stream(self.study.study.seed, "participants", self.job, round_)
-        return tuple(active[i] for i in np.sort(draw.choice(len(active), size=number, replace=False)))
+        always = {self.root} & {*active}
+        others = [party for party in active if party not in always]
+        chosen = {others[i] for i in draw.choice(len(others), size=number - len(always), replace=False)} | always
+        return tuple(party for party in active if party in chosen)
 
     def score(self, validation: Tally) -> float | None:
         """Return the validation metric of a summed tally: AUROC, or the c-index for survival."""

@@ -125,6 +125,7 @@ class TrainedModel:
         round: Which round it is from.
         threshold: Decision threshold on the recalibrated risk.
         calibration: Slope and intercept of the logit, ``(1.0, 0.0)`` for none.
+        group_thresholds: A threshold for each group of the column that the study permits one for; else empty.
     """
 
     vector: Update
@@ -133,3 +134,4 @@ class TrainedModel:
     round: RoundId
     threshold: float
     calibration: tuple[float, float]
+    group_thresholds: tuple[float, ...] = ()

@@ -2,12 +2,13 @@
 
 One site's vector, float64, for the task's measures k and the study's resamples b (column 0 is the value itself):
 
-``[1, examples, defined[k, 0..b]..., weighted value[k, 0..b]..., negatives by bin..., positives by bin...]``
+``[1, examples, defined[k, 0..b]..., weighted value[k, 0..b]..., groups..., negatives by bin..., positives by bin...]``
 
 A measure is a metric with a weight: 1, so that the quotient of the two sums is the mean over sites, or how many test
 patients (for c: pairs) it is a share of, so that it is the share among all of them. ``defined`` is that weight where
 the metric is defined, else 0. The bins are those of the tally of the test split, for what is no mean: the ROC curve of
-everybody; a survival study has none.
+everybody; a survival study has none. ``groups`` are the cells of everybody and of every group of patients
+(`sealround.fairness.cells`), where the study has groups.
 
 An exact sum of shares can tell every one of them: three hospitals' accuracies are fractions with small denominators,
 and of all the fractions that patients could make, only the true ones add up to it on sixty bits. So `addend` rounds
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from sealround.errors import UsageError
+from sealround.fairness.cells import CELLS, RISK, VARIANCE
 from sealround.federation import tally
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from sealround.vocabulary import PartyId, Tally
     from sealround.wire import Value
 
-__all__ = ["METRICS", "Scores", "Task", "addend", "scores_size"]
+__all__ = ["METRICS", "Scores", "Task", "addend", "cells_by_group", "scores_size"]
 
 Task: TypeAlias = Literal["binary", "survival"]
 
@@ -63,12 +65,19 @@ def _measures(task: Task) -> int:
     return len(METRICS[task]) + len(_SHARES[task])
 
 
-def scores_size(task: Task, replicates: int) -> int:
+def _cells(groups: int) -> int:
+    """Numbers of everybody and of so many groups; none where there are no groups."""
+    return (1 + groups) * CELLS if groups else 0
+
+
+def scores_size(task: Task, replicates: int, groups: int = 0) -> int:
     """Length of a site's vector."""
-    return _HEAD + 2 * _measures(task) * (1 + replicates) + _bins(task)
+    return _HEAD + 2 * _measures(task) * (1 + replicates) + _cells(groups) + _bins(task)
 
 
-def addend(evaluation: Mapping[str, Value], task: Task, replicates: int, *, exact: bool = False) -> Tally:
+def addend(
+    evaluation: Mapping[str, Value], task: Task, replicates: int, groups: int = 0, *, exact: bool = False
+) -> Tally:
     """Lay one site's test result out as its addend.
 
     Args:
@@ -76,13 +85,14 @@ def addend(evaluation: Mapping[str, Value], task: Task, replicates: int, *, exac
             counts as undefined.
         task: The study's.
         replicates: Bootstrap samples, the study's.
+        groups: Groups of patients, the study's.
         exact: Do not round: for a sum of what is known one by one anyway.
 
     Returns:
-        float64 ``(scores_size(task, replicates),)``, each finite and of magnitude 2^47 at the most.
+        float64 ``(scores_size(task, replicates, groups),)``, each finite and of magnitude 2^47 at the most.
 
     Raises:
-        UsageError: If it is not a test result of this task, or not of so many replicates.
+        UsageError: If it is not a test result of this task, or not of so many replicates or groups.
     """
     metrics = _map(evaluation.get("metrics"))
     if not metrics.keys() <= set(METRICS[task]):
@@ -98,10 +108,26 @@ def addend(evaluation: Mapping[str, Value], task: Task, replicates: int, *, exac
         steps = np.where(np.arange(len(weights)) < len(METRICS[task]), _STEP_OF_MEANS, _STEP_OF_SHARES)[:, None]
         weighted = np.rint(weighted / steps) * steps
     head, cells = [1.0, histogram[_EXAMPLES]], histogram[histogram.size - _bins(task) :]
-    vector = np.concatenate((head, defined.ravel(), weighted.ravel(), cells))
+    by_group = cells_by_group(evaluation, groups)
+    if not exact:  # but for the sums of risks they are counts
+        by_group[:, [RISK, VARIANCE]] = np.rint(by_group[:, [RISK, VARIANCE]] / _STEP_OF_SHARES) * _STEP_OF_SHARES
+    vector = np.concatenate((head, defined.ravel(), weighted.ravel(), by_group.ravel(), cells))
     if not (np.abs(vector) <= _LARGEST).all():
         raise _wrong("a number is not finite, or too large")
     return vector
+
+
+def cells_by_group(evaluation: Mapping[str, Value], groups: int) -> Tally:
+    """Return a site's counts of everybody and of each group, float64 ``(1 + groups, CELLS)``; zeros if it has none.
+
+    Raises:
+        UsageError: If they are of other groups, negative or not finite.
+    """
+    found, size = evaluation.get("groups"), _cells(groups)
+    cells = np.zeros(size) if found is None or not size else _array(found, size)
+    if not (np.isfinite(cells) & (cells >= 0)).all():
+        raise _wrong("a count of a group is negative or not finite")
+    return cells.reshape(-1, CELLS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +137,8 @@ class Scores:
     Attributes:
         task: The study's.
         replicates: Bootstrap samples b.
-        total: Sum of the `addend` of every site that tested, float64 ``(scores_size(task, replicates),)``.
+        total: Sum of the `addend` of every site that tested, float64 ``(scores_size(task, replicates, groups),)``.
+        groups: Groups of patients g.
 
     Raises:
         UsageError: If the sum has another shape.
@@ -120,26 +147,33 @@ class Scores:
     task: Task
     replicates: int
     total: Tally
+    groups: int = 0
 
     def __post_init__(self) -> None:
         """Check the shape."""
-        if self.total.shape != (scores_size(self.task, self.replicates),):
-            msg = f"test results of shape {self.total.shape} are not those of {self.replicates} resamples"
-            raise UsageError(msg)
+        if self.total.shape != (scores_size(self.task, self.replicates, self.groups),):
+            what = f"{self.replicates} resamples" + (f" and {self.groups} groups" if self.groups else "")
+            raise UsageError(f"test results of shape {self.total.shape} are not those of {what}")
 
     @classmethod
     def of(
-        cls, evaluations: Mapping[PartyId, Mapping[str, Value]], task: Task, replicates: int, *, exact: bool = False
+        cls,
+        evaluations: Mapping[PartyId, Mapping[str, Value]],
+        task: Task,
+        replicates: int,
+        groups: int = 0,
+        *,
+        exact: bool = False,
     ) -> Scores:
         """Add up results that are at hand, as `addend` lays them out.
 
         Raises:
             UsageError: As `addend`.
         """
-        total = np.zeros(scores_size(task, replicates))
+        total = np.zeros(scores_size(task, replicates, groups))
         for site in sorted(evaluations):
-            total += addend(evaluations[site], task, replicates, exact=exact)
-        return cls(task, replicates, total)
+            total += addend(evaluations[site], task, replicates, groups, exact=exact)
+        return cls(task, replicates, total, groups)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -163,6 +197,12 @@ class Scores:
         ``(2, 0)`` for survival.
         """
         return self.total[self.total.size - _bins(self.task) :].reshape(2, -1)
+
+    @property
+    def by_group(self) -> Tally:
+        """Cells of everybody and of each group, float64 ``(1 + g, CELLS)``; ``(0, CELLS)`` without groups."""
+        end = self.total.size - _bins(self.task)
+        return self.total[end - _cells(self.groups) : end].reshape(-1, CELLS)
 
     def defined(self, metric: str) -> int:
         """At how many sites a metric is defined."""
@@ -190,9 +230,8 @@ class Scores:
         return self.metrics.index(metric)
 
     def _sums(self) -> np.ndarray:
-        return self.total[_HEAD : self.total.size - _bins(self.task)].reshape(
-            2, _measures(self.task), 1 + self.replicates
-        )
+        shape = 2, _measures(self.task), 1 + self.replicates
+        return self.total[_HEAD : _HEAD + int(np.prod(shape))].reshape(shape)
 
     def _quotient(self, row: int) -> tuple[float | None, np.ndarray]:
         whole, total = self._sums()[:, row]

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 
 from sealround.crypto import Secret
 from sealround.errors import PolicyDeniedError, Problem, StudyError, UsageError
+from sealround.federation.group_thresholds import histograms_size
 from sealround.federation.randomness import stream
 from sealround.federation.scores import scores_size
+from sealround.federation.tally import size as tally_size
+from sealround.federation.weighing import tail_size
 from sealround.secagg import FixedPoint, PairwiseTerms, ReplicatedTerms, RoundManifest, quorum
 from sealround.secagg.graph import Degree, choose_degree
 from sealround.secagg.pairwise import PairwiseServer, PairwiseSite
@@ -62,12 +65,18 @@ class SealedPlan:
 
     Args:
         study: With ``protection.secure_aggregation`` switched on.
+        groups: How many groups of patients its test results tell apart; everybody derives them from the study.
+        combinations: How many combinations of levels these groups make (`sealround.federation.weighing`); likewise.
+        levels: How many of them have a threshold of their own (`sealround.federation.group_thresholds`); likewise.
 
     Raises:
         UsageError: If it is switched off.
     """
 
     study: Study
+    groups: int = 0
+    combinations: int = 0
+    levels: int = 0
 
     def __post_init__(self) -> None:
         """Refuse an open study."""
@@ -94,9 +103,19 @@ class SealedPlan:
         return ring_bits(self.options)
 
     @property
+    def trained_tally(self) -> int:
+        """Numbers of the tally of one site's round."""
+        return tally_size(self.study.task) + tail_size(self.study, self.combinations)
+
+    @property
+    def validated_tally(self) -> int:
+        """Numbers of one site's validation."""
+        return tally_size(self.study.task) + histograms_size(self.levels)
+
+    @property
     def scores(self) -> int:
         """Numbers of one site's test result."""
-        return scores_size(self.study.task, self.study.evaluation.bootstrap)
+        return scores_size(self.study.task, self.study.evaluation.bootstrap, self.groups)
 
     def n_min(self, sites: int) -> int:
         """Return the fewest sites whose sum is opened in a round of so many: all, unless the study says less."""
@@ -148,7 +167,7 @@ class SealedPlan:
             "scale_bits": fixed.scale_bits,
             "max_abs": fixed.linf_clip,
             "clip_norm": fixed.l2_clip_norm,
-            "in_clear": list(_in_clear(self.study.cohort.site_term)),
+            "in_clear": list(_in_clear(self.study, groups=self.groups)),
         }
 
     def terms(self, sites: int, keys: Mapping[PartyId, VerifyingKey]) -> PairwiseTerms | ReplicatedTerms:
@@ -160,13 +179,17 @@ class SealedPlan:
         return PairwiseTerms(quorum(sites), graph.share_threshold, graph.degree)
 
 
-def _in_clear(site: str) -> tuple[str, ...]:
+def _in_clear(study: Study, *, groups: int) -> tuple[str, ...]:
     """Say what the coordinator still sees in clear, in a report's words."""
+    site = study.cohort.site_term
+    by_group = ", each by group of patients" if groups else ""
+    if study.fairness.training != "plain":
+        by_group += "; each round's losses and numbers of training patients by group and outcome"
     return (
         f"which {site}s take part, drop out or diverge, and when",
         f"the names of inputs, and of the levels of categorical ones that enough of a {site}'s patients have",
         "the sizes and times of messages",
-        "every sum: counts and spread of the inputs, mean updates, histograms of predictions, test results",
+        f"every sum: counts and spread of the inputs, mean updates, histograms of predictions, test results{by_group}",
     )
 
 

@@ -7,7 +7,7 @@ State      Requests
 =========  ==========================================================================
 new        `Join`
 joined     `AskLevels` `AskCounts` `AskSquares` `Prepare` `Evaluate`
-prepared   `Train` (each round once, rising) `Validate` `Evaluate`
+prepared   `Train` (each round once, rising) `Validate` `AskGroups` `Evaluate`
 =========  ==========================================================================
 
 In a sealed study, a request whose answers are summed is legal inside a `SealedOrder` only, whatever the coordinator
@@ -21,12 +21,15 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, assert_never
 
+import numpy as np
+
 from sealround import wire
 from sealround.errors import ConsistencyError, PeerError, ProtocolViolationError, SealroundError, UsageError
 from sealround.federation.contributions import SUMMED, encode, form_of, order_hash
-from sealround.federation.interfaces import EvaluateOrder, TrainOrder
+from sealround.federation.interfaces import CompareOrder, EvaluateOrder, TrainOrder
 from sealround.federation.messages import (
     AskCounts,
+    AskGroups,
     AskLevels,
     AskSquares,
     Envelope,
@@ -50,13 +53,12 @@ from sealround.federation.messages import (
     unpack,
 )
 from sealround.federation.plan import FEDERATED, session_of
+from sealround.federation.weighing import weights_fit
 from sealround.secagg import Expected
 from sealround.vocabulary import COORDINATOR, PartyId, RoundId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import numpy as np
 
     from sealround.federation.interfaces import LocalWork
     from sealround.federation.sealing import SiteSealing
@@ -76,7 +78,7 @@ class _State(enum.Enum):
 _LEGAL: dict[_State, tuple[type[Message], ...]] = {
     _State.NEW: (Join,),
     _State.JOINED: (AskLevels, AskCounts, AskSquares, Prepare, Evaluate),
-    _State.PREPARED: (Train, Validate, Evaluate),
+    _State.PREPARED: (Train, Validate, AskGroups, Evaluate),
 }
 
 
@@ -243,7 +245,10 @@ class Site:
             case Train():
                 return self._train(message)
             case Validate(model=model):
-                return Sums(self._work.validate(self._order(model, self._agreed_statistics)))
+                order = self._order(model, self._agreed_statistics)
+                return Sums(np.concatenate((self._work.validate(order), self._work.group_histograms(order))))
+            case AskGroups():
+                return self._compare(message)
             case Evaluate():
                 return self._evaluate(message)
             case SealedOrder() | SealedStep():
@@ -311,7 +316,7 @@ class Site:
             )
         self._job = message.job
         self._state = _State.JOINED
-        return Joined(self._work.inputs, self._work.layout)
+        return Joined(self._work.inputs, self._work.layout, self._work.groups)
 
     @property
     def _agreed_statistics(self) -> Statistics:
@@ -320,6 +325,8 @@ class Site:
         return self._statistics
 
     def _train(self, message: Train) -> Trained:
+        if message.weights is not None and not weights_fit(message.weights, self._work.groups):
+            self._violation("weighs cells that are not the study's, or beyond what any patient may count")
         outcome = self._work.train(
             TrainOrder(
                 job=self._job,
@@ -329,6 +336,7 @@ class Site:
                 candidate=message.candidate,
                 control=message.control,
                 memory=self._memory,
+                weights=message.weights,
             )
         )
         self._last_round, self._memory = message.round, outcome.memory
@@ -337,7 +345,29 @@ class Site:
     def _order(self, model: np.ndarray, statistics: Statistics) -> EvaluateOrder:
         return EvaluateOrder(self._job, model, statistics, threshold=0.5, memory=self._memory)
 
+    def _compare(self, message: AskGroups) -> Sums:
+        if message.groups != self._work.groups:
+            self._violation("asks about groups of patients that are not the study's")
+        for contender in (message.candidate, *message.references):
+            self._check_thresholds(contender.group_thresholds)
+        order = CompareOrder(
+            job=self._job,
+            candidate=message.candidate,
+            references=message.references,
+            own=message.own,
+            statistics=self._agreed_statistics,
+            # Where only the sum is seen, a small group is hidden in it, and leaving it out would only bias the sum.
+            min_cell_count=self._min_cell_count if self._sealing is None else 1,
+            memory=self._memory,
+        )
+        return Sums(self._work.compare(order))
+
+    def _check_thresholds(self, by_group: tuple[float, ...]) -> None:
+        if by_group and len(by_group) != self._work.levels_with_threshold:
+            self._violation("has thresholds of other groups of patients than the study permits")
+
     def _evaluate(self, message: Evaluate) -> Evaluated:
+        self._check_thresholds(message.group_thresholds)
         order = EvaluateOrder(
             job=self._job,
             model=message.model,
@@ -345,6 +375,7 @@ class Site:
             threshold=message.threshold,
             calibration=(message.slope, message.intercept),
             memory=self._memory,
+            group_thresholds=message.group_thresholds,
         )
         result = self._work.evaluate(order)
         self._kept = None if self._sealing is None else result

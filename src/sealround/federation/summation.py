@@ -40,9 +40,19 @@ class Rows:
         self._matrix[self._place[party]] = update
         self._weights[party] = weight
 
-    def stacked(self) -> tuple[tuple[PartyId, ...], np.ndarray, list[float]]:
-        """Return who sent one, in roster order, the updates, float32 ``(n, d)``, and the weights."""
-        parties = tuple(party for party in self._place if party in self._weights)
+    def of(self, party: PartyId) -> np.ndarray | None:
+        """Return one party's update, float32 ``(d,)``; ``None`` if it sent none."""
+        if self._matrix is None or party not in self._weights:
+            return None
+        return np.asarray(self._matrix[self._place[party]])
+
+    def stacked(self, without: PartyId | None = None) -> tuple[tuple[PartyId, ...], np.ndarray, list[float]]:
+        """Return who sent one, in roster order, the updates, float32 ``(n, d)``, and the weights.
+
+        Args:
+            without: Whose to leave out.
+        """
+        parties = tuple(party for party in self._place if party in self._weights and party != without)
         if self._matrix is None:
             return (), np.zeros((0, 0), dtype=np.float32), []
         whole = len(parties) == len(self._place)

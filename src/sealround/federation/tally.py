@@ -34,9 +34,11 @@ __all__ = [
     "mean_losses",
     "platt",
     "recalibrated",
+    "sensitivity_at",
     "sensitivity_threshold",
     "size",
     "survival_tally",
+    "threshold_finding",
     "youden_threshold",
 ]
 
@@ -49,6 +51,8 @@ BIN_CENTRES = (_EDGES[:-1] + _EDGES[1:]) / 2
 _HEAD = 4
 _MAX_NEWTON_STEPS = 100
 _TOLERANCE = 1e-10
+_SAME_RISK = 1e-12
+_SAME_SHARE = 1e-12
 
 
 def size(task: Literal["binary", "survival"]) -> int:
@@ -166,6 +170,42 @@ def sensitivity_threshold(tally: Tally, at_least: float) -> float | None:
     if rates is None:
         return None
     return _risk_at(float(_EDGES[np.flatnonzero(rates[0] >= at_least).max()]))
+
+
+def sensitivity_at(tally: Tally, threshold: float, calibration: tuple[float, float]) -> float | None:
+    """Share of the sick whose recalibrated risk reaches a threshold, to a bin's width; ``None`` without any."""
+    positive = _histograms(tally)[1]
+    called = _recalibrated_edges(calibration)[:-1] >= threshold - _SAME_RISK
+    return float(positive[called].sum() / positive.sum()) if positive.sum() else None
+
+
+def threshold_finding(cells: Tally, at_least: float, near: float, calibration: tuple[float, float]) -> float | None:
+    """Of the cuts with the smallest sensitivity that is ``at_least`` so large, the nearest to a threshold.
+
+    Args:
+        cells: Bins of negatives and positives, float64 ``(2, BINS)``.
+        at_least: Share of the positives.
+        near: A threshold on the recalibrated risk.
+        calibration: Slope and intercept of the logit.
+
+    Returns:
+        A threshold on the recalibrated risk; ``None`` without positives.
+    """
+    positive = cells[1]
+    if not positive.sum():
+        return None
+    found = np.concatenate((np.cumsum(positive[::-1])[::-1], [0.0])) / positive.sum()
+    enough = found >= at_least - _SAME_SHARE
+    cuts = np.flatnonzero(enough & (found <= found[enough].min() + _SAME_SHARE))
+    risks = _recalibrated_edges(calibration)[cuts]
+    # The common threshold itself, if it lies between two cuts that find the same.
+    if risks.min() <= near <= risks.max():
+        return near
+    return float(risks[np.argmin(np.abs(risks - near))])
+
+
+def _recalibrated_edges(calibration: tuple[float, float]) -> Tally:
+    return np.array([recalibrated(_risk_at(float(edge)), calibration) for edge in _EDGES])
 
 
 def platt(tally: Tally) -> tuple[float, float]:

@@ -45,6 +45,7 @@ class HeldOut:
         min_cell_count: Smallest number of patients shown.
         secret: Makes the resamples, besides seed and site, where nobody else may know who is in them: on known
             resamples, sums over sites are linear equations in each patient's result, as many as there are resamples.
+        thresholds: Decision threshold of each example, float64 ``(n,)``, where they are not all the order's.
     """
 
     site: PartyId
@@ -56,6 +57,7 @@ class HeldOut:
     confidence: float
     min_cell_count: int
     secret: str = field(default="", repr=False)
+    thresholds: np.ndarray | None = None
 
     def resamples(self) -> Iterable[np.ndarray]:
         """Return this site's bootstrap weights, the same at every call."""
@@ -96,6 +98,7 @@ def evaluate_binary(
     event = held_out.outcome.event
     risk = risk_of(logits, order.calibration)
     sample = predictions(risk, event)
+    least = order.threshold if held_out.thresholds is None else held_out.thresholds
     slope, intercept = order.calibration
     positives = held_out.positives
     hidden = held_out.examples is None or positives is None
@@ -103,7 +106,7 @@ def evaluate_binary(
     return {
         "n": held_out.examples,
         "positives": positives,
-        **_with_intervals(BINARY_METRICS, held_out, lambda weights: binary_metrics(sample, order.threshold, weights)),
+        **_with_intervals(BINARY_METRICS, held_out, lambda weights: binary_metrics(sample, least, weights)),
         "roc": _listed(roc_curve(sample)),
         "calibration": [dict(bin_) for bin_ in bins],
         "histogram": tally.binary_tally((0.0, 0), loss, slope * logits + intercept, event),

@@ -29,10 +29,12 @@ class Targets:
     Attributes:
         event: 1 where the outcome is present (or the event happened), else 0, float32 ``(n,)``.
         rank: Survival: position of each example's time among the distinct times, latest first, int64 ``(n,)``.
+        weight: How much each example counts in a binary loss, float32 ``(n,)``; the same for all if ``None``.
     """
 
     event: torch.Tensor
     rank: torch.Tensor | None = None
+    weight: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """How many examples."""
@@ -41,10 +43,10 @@ class Targets:
     def batches(self, rows: torch.Tensor, size: int) -> list[Targets]:
         """Return the targets of ``rows``, int64 ``(m,)``, in batches of ``size``; the last may be shorter."""
         events = torch.split(self.event[rows], size)
-        if self.rank is None:
-            return [Targets(event) for event in events]
-        ranks = torch.split(self.rank[rows], size)
-        return [Targets(event, rank) for event, rank in zip(events, ranks, strict=True)]
+        none = (None,) * len(events)
+        ranks = none if self.rank is None else torch.split(self.rank[rows], size)
+        weights = none if self.weight is None else torch.split(self.weight[rows], size)
+        return [Targets(*batch) for batch in zip(events, ranks, weights, strict=True)]
 
 
 class Loss(Protocol):
@@ -97,20 +99,27 @@ class BinaryLoss:
         """Return ``weight * (sigmoid(output) - target) / n``."""
         logits = outputs if self.offset == 0.0 else outputs + self.offset
         residual = torch.sigmoid(logits).sub_(self._wanted(targets.event)).div_(len(targets))
-        weight = self._weight(targets.event)
+        weight = self._weight(targets)
         return residual if weight is None else residual.mul_(weight)
 
     def total(self, outputs: Sequence[torch.Tensor], targets: Sequence[Targets]) -> tuple[float, int]:
         """Return the sum over examples, and their number."""
         event = torch.cat([batch.event for batch in targets])
         loss = functional.binary_cross_entropy_with_logits(
-            torch.cat(tuple(outputs)) + self.offset, self._wanted(event), self._weight(event), reduction="sum"
+            torch.cat(tuple(outputs)) + self.offset, self._wanted(event), self._weights(targets), reduction="sum"
         )
         return float(loss), event.numel()
 
-    def _weight(self, event: torch.Tensor) -> torch.Tensor | None:
+    def _weights(self, targets: Sequence[Targets]) -> torch.Tensor | None:
+        found = [weight for weight in map(self._weight, targets) if weight is not None]
+        return torch.cat(found) if found else None
+
+    def _weight(self, targets: Targets) -> torch.Tensor | None:
         negative, positive = self.weights
-        return None if negative == positive else negative + (positive - negative) * event
+        if negative == positive:
+            return targets.weight
+        by_class = negative + (positive - negative) * targets.event
+        return by_class if targets.weight is None else by_class.mul_(targets.weight)
 
     def _wanted(self, event: torch.Tensor) -> torch.Tensor:
         return event if self.smoothing == 0.0 else event * (1.0 - self.smoothing) + self.smoothing / 2

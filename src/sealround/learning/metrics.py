@@ -72,12 +72,12 @@ def ones(number: int) -> np.ndarray:
     return np.ones((1, number))
 
 
-def binary_metrics(sample: Predictions, threshold: float, weights: np.ndarray) -> dict[str, np.ndarray]:
+def binary_metrics(sample: Predictions, threshold: float | np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Compute every metric on every weighted sample.
 
     Args:
         sample: From `predictions`.
-        threshold: A risk of at least this is called positive.
+        threshold: A risk of at least this is called positive; one for all, or of each *before* sorting, ``(n,)``.
         weights: Of the examples *before* sorting, float64 ``(b, n)``.
 
     Returns:
@@ -106,10 +106,11 @@ def _ranking(sample: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _decisions(sample: Predictions, threshold: float, weights: np.ndarray) -> dict[str, np.ndarray]:
+def _decisions(sample: Predictions, threshold: float | np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Compute what is a ratio of weighted sums."""
     event = sample.event
-    called = (sample.risk >= threshold).astype(np.float64)
+    least = threshold if isinstance(threshold, float) else threshold[sample.order]
+    called = (sample.risk >= least).astype(np.float64)
     columns = [np.ones_like(event), event, called * event, (1.0 - called) * (1.0 - event), (sample.risk - event) ** 2]
     in_bin = sample.bins[:, None] == np.arange(sample.bins.max(initial=0) + 1)
     terms = np.ascontiguousarray(np.vstack([*columns, (in_bin * (sample.risk - event)[:, None]).T]))

@@ -63,9 +63,9 @@ class Control:
 
 
 def local_round(study: Study, site: PartyId, round_: int, loss: Loss, control: Control | None) -> Recipe:
-    """Return how a site trains in a round."""
-    training = study.training
-    rate = scheduled(training.optimizer.learning_rate, training.schedule, round_, study.study.rounds)
+    """Return how a site trains in a round; one after the last is the first of rounds that are trained anew."""
+    training, rounds = study.training, study.study.rounds
+    rate = scheduled(training.optimizer.learning_rate, training.schedule, (round_ - 1) % rounds + 1, rounds)
     return Recipe(
         site=site,
         occasion=f"round {round_}",

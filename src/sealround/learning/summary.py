@@ -32,7 +32,7 @@ __all__ = ["LOWER_IS_BETTER", "describe_sum", "difference", "difference_of_sums"
 
 LOWER_IS_BETTER = frozenset({"brier", "ece"})
 _HISTOGRAM_METRICS = ("auroc", "auprc", "ece")
-_HELD_BACK = frozenset({"replicates", "histogram"})
+_HELD_BACK = frozenset({"replicates", "histogram", "groups"})
 
 Evaluations: TypeAlias = "Mapping[PartyId, Mapping[str, Value]]"
 
@@ -67,7 +67,7 @@ def summarise(evaluations: Evaluations, confidence: float) -> dict[str, Value]:
 
 
 def shown(evaluation: Mapping[str, Value]) -> dict[str, Value]:
-    """Return what is shown of one site's result: all but replicates and histogram, which serve sums."""
+    """Return what is shown of one site's result: all but replicates, histogram and groups, which serve sums."""
     return {key: value for key, value in evaluation.items() if key not in _HELD_BACK}
 
 

@@ -1,5 +1,6 @@
-"""The result page: a run's evidence as one self-contained HTML file a clinician can read."""
+"""Pages from evidence, each one self-contained HTML file: a run's for a clinician, a drill's for a security officer."""
 
+from sealround.report.drill import render_drill
 from sealround.report.page import render
 
-__all__ = ["render"]
+__all__ = ["render", "render_drill"]

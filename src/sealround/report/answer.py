@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from sealround.report.evidence import Estimate
 from sealround.report.figures.intervals import Axis, interval_axis, interval_row
+from sealround.report.gate import withheld
 from sealround.report.typography import decimal, interval, number_word, plural, signed, whole
 from sealround.report.voice import LABELS
 
@@ -97,6 +98,12 @@ def _strong(text: str, series: str) -> Markup:
 
 
 def _sentences(voice: Voice) -> list[Markup]:
+    if withheld(voice):
+        return [
+            Markup(
+                "<strong>No model was released.</strong> The one that was trained did not pass the study\u2019s gate."
+            )
+        ]
     evidence, metric = voice.evidence, voice.metric
     together = evidence.federated.mean.get(voice.primary, Estimate())
     total = len(evidence.cohort.roster)

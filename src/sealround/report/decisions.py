@@ -38,9 +38,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """The decision threshold, and what it means per site."""
+    """The decision threshold, those of groups that have their own, and what they mean per site."""
 
     threshold: str
+    by_group: str
     rows: tuple[Decision, ...]
     note: str
 
@@ -62,7 +63,8 @@ def decisions(voice: Voice) -> Decisions | None:
     if len(results) > 1 and "sensitivity" in model.everyone:
         rows.insert(0, _decision(f"All {voice.sites()} together", model.everyone, (None, None)))
     threshold = "" if model.threshold is None else percent(model.threshold)
-    return Decisions(threshold, tuple(rows), note)
+    by_group = ", ".join(f"{group} {percent(own)}" for group, own in model.group_thresholds.items())
+    return Decisions(threshold, by_group, tuple(rows), note)
 
 
 def _sensitivity(entry: SiteResult) -> float:

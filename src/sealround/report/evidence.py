@@ -8,8 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from sealround.report.typography import confidence
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from sealround.report.gate_entries import GateFacts
+    from sealround.report.group_entries import Subgroups
 
 __all__ = [
     "MODELS",
@@ -67,7 +72,7 @@ class StudyFacts:
     task: Literal["binary", "survival"]
     primary: str
     model: str
-    parameters: int
+    parameters: int | None
     confidence: float | None
     min_cell_count: int | None
     outcome: str | None
@@ -189,7 +194,8 @@ class ModelResult:
     """One model at every site, and what follows over sites.
 
     Where sums are sealed ``sites``, ``worst`` and ``gap`` are empty, ``defined`` counts the sites at which each metric
-    is, and ``together`` has all test patients in one heap.
+    is, and ``together`` has all test patients in one heap. ``group_thresholds`` are those of groups that do not have
+    ``threshold``.
     """
 
     sites: Mapping[str, SiteResult]
@@ -201,6 +207,7 @@ class ModelResult:
     threshold: float | None
     recalibration: tuple[float, float] | None
     defined: Mapping[str, int] = field(default_factory=dict)
+    group_thresholds: Mapping[str, float] = field(default_factory=dict)
     together: SiteResult | None = None
 
 
@@ -254,22 +261,35 @@ class Judged:
         rounds: In how many rounds it sent one.
         left_out: In how many of them it did not count at all.
         mean: Mean part of the aggregate.
+        reason: The rule's reason in its last round; empty where it is not known.
     """
 
     site: str
     rounds: int
     left_out: int
     mean: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class RobustAggregation:
-    """The rule that looked at each update, and what it made of each site."""
+    """The rule that looked at each update, and what it made of each site.
+
+    Attributes:
+        rule: Its name.
+        num_byzantine: How many lying sites of a round it is made for.
+        mixing: Whether updates were mixed with their nearest before.
+        sites: What it made of each.
+        root: The site whose update measured the others'.
+        memory: Where it goes by what is remembered of each site: what an update counts beside the next.
+    """
 
     rule: str
     num_byzantine: int
     mixing: bool
     sites: tuple[Judged, ...]
+    root: str | None = None
+    memory: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +330,8 @@ class Evidence:
     environment: Mapping[str, str]
     aggregation: Aggregation | None = None
     robustness: RobustAggregation | None = None
+    gate: GateFacts | None = None
+    subgroups: Subgroups | None = None
 
     @property
     def federated(self) -> ModelResult:
@@ -319,5 +341,4 @@ class Evidence:
     @property
     def confidence(self) -> str:
         """How an interval is called: ``95 % CI``, or ``CI`` where its level is not known."""
-        level = self.study.confidence
-        return "CI" if level is None else f"{100 * level:g}\N{NARROW NO-BREAK SPACE}%\N{NO-BREAK SPACE}CI"
+        return confidence(self.study.confidence)

@@ -15,7 +15,15 @@ from sealround.errors import VerificationError
 __all__ = ["Node"]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_HINT = "metrics.json is not what sealround writes; take it from the run folder unchanged, or run the study again"
+_HINT = "the evidence is not what sealround writes; take it from its folder unchanged, or run the study again"
+_LARGEST_COUNT = 2**64
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # A whole number that no float holds.
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,15 @@ class Node:
             return None
         return Node(self.value[key], self, key)
 
+    def entries(self, key: str) -> dict[str, Node]:
+        """Return the entries of the object at ``key``; none where it is absent or null.
+
+        Raises:
+            VerificationError: If there is something else.
+        """
+        found = self.get(key)
+        return {} if found is None else found.fields()
+
     # --- values -------------------------------------------------------------------------------------------------------
 
     def text(self) -> str:
@@ -118,6 +135,16 @@ class Node:
             raise self.fault(f"one of {', '.join(known)}")
         return text
 
+    def flag(self) -> bool:
+        """Return true or false.
+
+        Raises:
+            VerificationError: If this is neither.
+        """
+        if not isinstance(self.value, bool):
+            raise self.fault("true or false")
+        return self.value
+
     def number(self, low: float = -math.inf, high: float = math.inf) -> float:
         """Return a finite number within ``low`` and ``high``, both included.
 
@@ -125,7 +152,7 @@ class Node:
             VerificationError: If this is none.
         """
         value = self.value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
             raise self.fault("a finite number")
         if not low <= value <= high:
             raise self.fault(f"a number within {low:g} and {high:g}")
@@ -146,7 +173,7 @@ class Node:
             VerificationError: If this is none.
         """
         value = self.value
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST_COUNT:
             raise self.fault("a whole number, 0 or more")
         return value
 

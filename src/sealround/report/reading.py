@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, cast
 
 from sealround.errors import ConsistencyError, UnsupportedError
+from sealround.report.entries import environment, estimates, evidence_format, only, protection, site_term, study
 from sealround.report.evidence import (
     MODELS,
     Aggregation,
@@ -22,16 +23,16 @@ from sealround.report.evidence import (
     Feature,
     Judged,
     ModelResult,
-    Protection,
     RiskGroup,
     RobustAggregation,
     RoundFacts,
     SiteCohortFacts,
     SiteResult,
     SiteRound,
-    StudyFacts,
     Together,
 )
+from sealround.report.gate_entries import check_gate_facts, read_gate
+from sealround.report.group_entries import subgroups
 from sealround.report.metrics import METRICS
 from sealround.report.nodes import Node
 
@@ -45,10 +46,10 @@ FORMAT = "sealround-evidence/1"
 _SECTIONS = frozenset(
     {
         "format", "sealround", "study", "cohort", "rounds", "models",
-        "differences", "protection", "aggregation", "robustness", "excluded", "cost", "environment",
+        "differences", "subgroups", "gate", "protection", "aggregation", "robustness", "excluded",
+        "cost", "environment",
     }
 )  # fmt: skip
-_SITE_TERMS = ("site", "hospital", "region", "centre")
 
 
 def read_evidence(evidence: Mapping[str, object]) -> Evidence:
@@ -63,48 +64,33 @@ def read_evidence(evidence: Mapping[str, object]) -> Evidence:
         ConsistencyError: If two parts contradict each other.
     """
     root = Node(evidence)
-    found = root["format"].text()
-    if found != FORMAT:
-        hint = f"this sealround reads {FORMAT}; render with the version that wrote the run"
-        raise UnsupportedError("evidence: unknown format", hint=hint)
-    _only(root, _SECTIONS, "section")
+    evidence_format(root, FORMAT)
+    only(root, _SECTIONS, "section")
     read = Evidence(
         sealround=root["sealround"].text(),
-        study=_study(root["study"]),
+        study=study(root["study"]),
         cohort=_cohort(root["cohort"]),
         rounds=tuple(_round(entry) for entry in root["rounds"].items()),
         models=_models(root["models"]),
         differences={
-            name: _estimates(entry, low=-1.0)
-            for name, entry in _entries(root, "differences").items()
+            name: estimates(entry, low=-1.0)
+            for name, entry in root.entries("differences").items()
             if entry.value is not None
         },
-        protection=tuple(_protection(entry) for entry in root["protection"].items()),
+        protection=tuple(protection(entry) for entry in root["protection"].items()),
         excluded=tuple(
             Exclusion(entry["site"].text(), entry.count_or_none("round"), entry["why"].text())
             for entry in root["excluded"].items()
         ),
         cost=_cost(root["cost"]),
-        environment=_environment(root["environment"]),
+        environment=environment(root["environment"]),
         aggregation=_aggregation(root.get("aggregation")),
         robustness=_robustness(root.get("robustness")),
+        subgroups=subgroups(root.get("subgroups")),
+        gate=read_gate(root.get("gate")),
     )
     _check(read)
     return read
-
-
-def _only(node: Node, known: frozenset[str], what: str) -> None:
-    """Refuse an object with an entry the page would leave out in silence."""
-    for entry in node.fields().keys() - known:
-        raise UnsupportedError(
-            f"evidence: {node.path or 'the whole'}: unknown {what} {entry!a}",
-            hint="render with the version of sealround that wrote the run",
-        )
-
-
-def _entries(node: Node, key: str) -> dict[str, Node]:
-    found = node.get(key)
-    return {} if found is None else found.fields()
 
 
 def _check(read: Evidence) -> None:
@@ -118,8 +104,10 @@ def _check(read: Evidence) -> None:
             raise ConsistencyError(f"evidence: model {name} has results of a site that the cohort does not list")
     if any(not entry.sites.keys() <= known or not known >= set(entry.absent) for entry in read.rounds):
         raise ConsistencyError("evidence: a round lists a site that the cohort does not list")
-    if read.robustness is not None and not {entry.site for entry in read.robustness.sites} <= known:
+    judged = read.robustness
+    if judged is not None and not {*(entry.site for entry in judged.sites), *filter(None, (judged.root,))} <= known:
         raise ConsistencyError("evidence: robustness lists a site that the cohort does not list")
+    check_gate_facts(read.gate, known)
     numbers = [entry.round for entry in read.rounds]
     if numbers != sorted(set(numbers)):
         raise ConsistencyError("evidence: rounds are not in order, or one is there twice")
@@ -138,34 +126,10 @@ def _check_sealed(read: Evidence) -> None:
         raise ConsistencyError("evidence: a study whose sums are sealed lacks what they tell of all sites together")
 
 
-def _study(node: Node) -> StudyFacts:
-    primary = node["primary"].text()
-    if primary not in METRICS:
-        raise UnsupportedError("evidence: study.primary: unknown metric", hint=f"known: {', '.join(METRICS)}")
-    outcome = node.get("outcome")
-    return StudyFacts(
-        name=node["name"].text(),
-        question=node.text_or("question", ""),
-        digest=node["digest"].text(),
-        rounds=node["rounds"].count(),
-        seed=node["seed"].count(),
-        task=cast(Literal["binary", "survival"], node["task"].word("binary", "survival")),
-        primary=primary,
-        model=node["model"].text(),
-        parameters=node["parameters"].count(),
-        confidence=node.number_or_none("confidence", 0.0, 1.0),
-        min_cell_count=node.count_or_none("min_cell_count"),
-        outcome=None if outcome is None else outcome.text(),
-        time_unit=node.text_or("time_unit", ""),
-    )
-
-
 def _cohort(node: Node) -> CohortFacts:
     attribution, partition, simulated, term = (
         node.get(key) for key in ("attribution", "partition", "simulated", "site_term")
     )
-    if simulated is not None and not isinstance(simulated.value, bool):
-        raise simulated.fault("true or false")
     sites = {name: _site_cohort(entry) for name, entry in node["sites"].fields().items()}
     together = node.get("together")
     if not sites and together is None:
@@ -173,9 +137,9 @@ def _cohort(node: Node) -> CohortFacts:
     return CohortFacts(
         source=node["source"].text(),
         attribution=None if attribution is None else attribution.text(),
-        site_term="site" if term is None else term.word(*_SITE_TERMS),
+        site_term=site_term(term),
         partition=None if partition is None else partition.text(),
-        simulated=None if simulated is None else bool(simulated.value),
+        simulated=None if simulated is None else simulated.flag(),
         sites=sites,
         together=None if together is None else _together(together),
     )
@@ -240,7 +204,7 @@ def _round(node: Node) -> RoundFacts:
         train_loss=node.number_or_none("train_loss"),
         validation_loss=node.number_or_none("validation_loss"),
         validation=node.number_or_none("validation"),
-        sites={name: _site_round(entry) for name, entry in _entries(node, "sites").items()},
+        sites={name: _site_round(entry) for name, entry in node.entries("sites").items()},
         absent=() if absent is None else tuple(entry.text() for entry in absent.items()),
     )
 
@@ -254,7 +218,7 @@ def _site_round(node: Node) -> SiteRound:
 
 
 def _models(node: Node) -> dict[str, ModelResult]:
-    _only(node, frozenset(MODELS), "model")
+    only(node, frozenset(MODELS), "model")
     if node["federated"].value is None:
         raise node["federated"].fault("the result of the model trained together")
     found = ((name, node.get(name)) for name in MODELS)
@@ -266,45 +230,25 @@ def _model(node: Node) -> ModelResult:
     pair = () if recalibration is None else recalibration.numbers()
     if recalibration is not None and len(pair) != 2:  # noqa: PLR2004 (slope and intercept)
         raise recalibration.fault("slope and intercept")
-    everyone, together = _estimates(node.get("all")), node.get("together")
-    defined = _entries(node, "defined")
+    everyone, together = estimates(node.get("all")), node.get("together")
+    defined = node.entries("defined")
     for name in defined.keys() - METRICS.keys():
         raise UnsupportedError(
             f"evidence: {node.path}.defined: unknown metric {name!a}", hint="render with its version"
         )
     return ModelResult(
         sites={name: _site_result(entry) for name, entry in node["sites"].fields().items()},
-        mean=_estimates(node.get("mean")),
-        worst=_estimates(node.get("worst")),
-        gap=_estimates(node.get("gap"), low=-1.0),  # Its interval may reach over 0: a difference of two sites.
+        mean=estimates(node.get("mean")),
+        worst=estimates(node.get("worst")),
+        gap=estimates(node.get("gap"), low=-1.0),  # Its interval may reach over 0: a difference of two sites.
         everyone=everyone,
         released_round=node.count_or_none("released_round"),
         threshold=node.number_or_none("threshold", 0.0, 1.0),
         recalibration=(pair[0], pair[1]) if pair else None,
         defined={metric: entry.count() for metric, entry in defined.items()},
         together=None if together is None else _site_result(together, everyone),
+        group_thresholds={name: entry.number(0.0, 1.0) for name, entry in node.entries("group_thresholds").items()},
     )
-
-
-def _estimates(node: Node | None, low: float = 0.0) -> dict[str, Estimate]:
-    """Read ``{metric: {value, low, high}}``; every metric lies within 0..1, a difference within -1..1."""
-    if node is None:
-        return {}
-    _only(node, frozenset(METRICS), "metric")
-    return {name: _estimate(entry, low) for name, entry in node.fields().items() if entry.value is not None}
-
-
-def _estimate(node: Node, low: float) -> Estimate:
-    site = node.get("site")
-    read = Estimate(
-        value=node.number_or_none("value", low, 1.0),
-        low=node.number_or_none("low", low, 1.0),
-        high=node.number_or_none("high", low, 1.0),
-        site=None if site is None else site.text(),
-    )
-    if read.low is not None and read.high is not None and read.low > read.high:
-        raise ConsistencyError(f"evidence: {node.path}: the interval ends before it begins")
-    return read
 
 
 def _site_result(node: Node, metrics: Mapping[str, Estimate] | None = None) -> SiteResult:
@@ -312,7 +256,7 @@ def _site_result(node: Node, metrics: Mapping[str, Estimate] | None = None) -> S
     return SiteResult(
         n=node.count_or_none("n"),
         positives=node.count_or_none("positives"),
-        metrics=_estimates(node["metrics"]) if metrics is None else metrics,
+        metrics=estimates(node["metrics"]) if metrics is None else metrics,
         roc=_roc(node.get("roc")),
         calibration=() if calibration is None else tuple(_bin(entry) for entry in calibration.items()),
         threshold=node.number_or_none("threshold", 0.0, 1.0),
@@ -338,18 +282,6 @@ def _risk_group(node: Node) -> RiskGroup:
     if len(time) != len(survival):
         raise ConsistencyError(f"evidence: {node.path}: time and survival differ in length")
     return RiskGroup(node["group"].word("low", "middle", "high"), time, survival)
-
-
-def _protection(node: Node) -> Protection:
-    state = node["state"].text()
-    if state not in {"on", "off", "partial"}:
-        raise UnsupportedError(f"evidence: {node.path}.state: unknown state", hint="known: on, off, partial")
-    return Protection(
-        name=node["name"].text(),
-        state=cast(Literal["on", "off", "partial"], state),
-        reason=node.text_or("reason", ""),
-        meaning=node["meaning"].text(),
-    )
 
 
 def _aggregation(node: Node | None) -> Aggregation | None:
@@ -378,9 +310,17 @@ def _robustness(node: Node | None) -> RobustAggregation | None:
         num_byzantine=node["num_byzantine"].count(),
         mixing=node["mixing"].value is True,
         sites=tuple(
-            Judged(site, entry["rounds"].count(), entry["left_out"].count(), entry["mean"].number(low=0.0))
+            Judged(
+                site,
+                entry["rounds"].count(),
+                entry["left_out"].count(),
+                entry["mean"].number(low=0.0),
+                entry.text_or("reason", ""),
+            )
             for site, entry in node["sites"].fields().items()
         ),
+        root=None if (root := node.get("root")) is None else root.text(),
+        memory=node.number_or_none("memory", low=0.0, high=1.0),
     )
 
 
@@ -394,16 +334,3 @@ def _cost(node: Node) -> Cost:
         workers=node.count_or_none("workers"),
         device=node.text_or("device", ""),
     )
-
-
-def _environment(node: Node) -> dict[str, str]:
-    """Flatten to name and version; packages after the rest; null is a package that is not there."""
-    entries = {name: entry for name, entry in node.fields().items() if name != "packages"}
-    own = {name: _version(entry) for name, entry in entries.items() if entry.value is not None}
-    packages = {name: _version(entry) for name, entry in _entries(node, "packages").items() if entry.value is not None}
-    own.pop("sealround", None)  # Said once, by the evidence itself.
-    return own | {name: packages[name] for name in sorted(packages.keys() - own.keys())}
-
-
-def _version(node: Node) -> str:
-    return node.value if isinstance(node.value, str) else str(node.count())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sealround.report.gate import withheld
 from sealround.report.metrics import METRICS
 from sealround.report.typography import NONE, duration, listing, plural, size, whole
 
@@ -58,7 +59,7 @@ def left_out(voice: Voice) -> tuple[LeftOut, ...]:
     found += [
         LeftOut(site, "at the end", "no result of the model trained together")
         for site in evidence.cohort.roster
-        if not voice.sealed and site not in evidence.federated.sites and site not in named
+        if not (voice.sealed or withheld(voice)) and site not in evidence.federated.sites and site not in named
     ]
     return tuple(found)
 

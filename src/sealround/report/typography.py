@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NONE",
+    "capital",
+    "confidence",
     "decimal",
     "duration",
     "estimate",
@@ -21,6 +23,7 @@ __all__ = [
     "plural",
     "signed",
     "size",
+    "some",
     "whole",
 ]
 
@@ -116,6 +119,23 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{whole(count)} {one if count == 1 else many or one + 's'}"
 
 
+def capital(text: str) -> str:
+    """Write the first letter large, and leave the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def confidence(level: float | None) -> str:
+    """Write how an interval is called: ``95 % CI``, or ``CI`` where its level is not known."""
+    return "CI" if level is None else f"{100 * level:g}{_SPACE}%\N{NO-BREAK SPACE}CI"
+
+
 def listing(names: Sequence[str]) -> str:
     """Join names: ``A, B and C``."""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """Join names, no more than so many: ``A, B and 4 more``; one more is named rather than counted."""
+    if len(names) <= most + 1:
+        return listing(names)
+    return listing([*names[:most], f"{whole(len(names) - most)} more"])

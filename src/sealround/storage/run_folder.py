@@ -5,10 +5,11 @@
 ``site.toml``          the site file, byte for byte, where the run has one
 ``run.json``           how the run was started: data folder, digests of the study and the site file
 ``journal/<job>/``     see `sealround.storage.journal`
+``updates/``           while the gate may need them, the updates of each round (`sealround.storage.updates`)
 ``metrics.json``       the evidence: every number of the report
 ``sites/<site>.json``  in a sealed study, what each site would see at its own place
 ``rounds.csv``         one line a round, for a spreadsheet
-``model.safetensors``  the federated model, with a description of how to use it
+``model.safetensors``  the federated model, with a description of how to use it; none where the gate withheld it
 ``environment.json``   versions and machine
 ``report.html``        the result page
 ``lock``               held while a process works in the folder
@@ -26,6 +27,7 @@ from typing import IO, TYPE_CHECKING, Any
 from sealround.errors import ConsistencyError, ServiceError, UsageError
 from sealround.storage.files import write_atomically
 from sealround.storage.journal import Journal
+from sealround.storage.updates import StoredUpdates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -111,6 +113,14 @@ class RunFolder:
     def journal(self, job: str) -> Journal:
         """The journal of one training."""
         return Journal(self.path / "journal" / job)
+
+    def updates(self) -> StoredUpdates:
+        """The updates of each round of the federation, while the gate may need them."""
+        return StoredUpdates(self.path / "updates")
+
+    def remove(self, name: str) -> None:
+        """Remove a file of the run, if it is there."""
+        (self.path / name).unlink(missing_ok=True)
 
     def file(self, name: str) -> Path:
         """Where a file of the run is."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from sealround.study.robust_rules import rule_unfit
+from sealround.study.gate_checks import gate_problems
+from sealround.study.group_checks import group_problems
+from sealround.study.robust_rules import root_misplaced, rule_unfit
 from sealround.study.sealed_sums import unfit
 from sealround.study.sections import (
     BuiltinSource,
@@ -28,6 +30,7 @@ from sealround.study.sections import (
     RobustRule,
     Scaffold,
 )
+from sealround.study.weighing_checks import weighing_problems
 from sealround.study.words import nearest
 
 if TYPE_CHECKING:
@@ -180,6 +183,21 @@ def _texts(codes: Iterable[Code]) -> frozenset[str]:
     return frozenset(str(code) for code in codes)
 
 
+def _groups_are_declared(study: Study) -> Iterator[Finding]:
+    for key, why in group_problems(study):
+        yield Finding((*_COLUMNS, *key), why)
+
+
+def _gate_can_work(study: Study) -> Iterator[Finding]:
+    for key, why in gate_problems(study):
+        yield Finding(("fairness", "gate", *key), why)
+
+
+def _patients_can_be_weighed(study: Study) -> Iterator[Finding]:
+    for key, why in weighing_problems(study):
+        yield Finding(("fairness", *key), why)
+
+
 # --- sites and splits -------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +273,7 @@ def _validation_data_exists(study: Study) -> Iterator[Finding]:
         ("evaluation", "selection"): evaluation.selection == "best-validation",
         ("evaluation", "threshold", "kind"): not isinstance(evaluation.threshold, FixedThreshold),
         ("evaluation", "recalibration"): evaluation.recalibration != "none",
+        ("fairness", "gate"): study.fairness.gate is not None,
     }
     for path, needed in needs.items():
         if needed and not has:
@@ -327,6 +346,7 @@ def _only_for_two_classes(study: Study) -> Iterator[Finding]:
         ("training", "class_balance"): training.class_balance != "none",
         ("training", "label_smoothing"): training.label_smoothing > 0,
         ("training", "personalisation", "kind"): training.personalisation.kind == "local-intercept",
+        ("fairness", "gate"): study.fairness.gate is not None,
     }
     for path, asked in binary_only.items():
         if asked:
@@ -369,8 +389,12 @@ def _sums_can_be_sealed(study: Study) -> Iterator[Finding]:
 
 def _rule_withstands_its_liars(study: Study) -> Iterator[Finding]:
     sites, options = study.cohort.sites, study.protection.robustness
-    if not isinstance(sites, ColumnSites):
-        a_round = max(1, round(study.training.participation * sites.number))
+    if why := root_misplaced(options):
+        yield Finding(("protection", "robustness", "root"), why)
+    elif not isinstance(sites, ColumnSites):
+        # The root of trust trains in every round, whoever else is drawn.
+        roots = int(isinstance(options, RobustRule) and options.root is not None)
+        a_round = roots + max(1, round(study.training.participation * (sites.number - roots)))
         if why := rule_unfit(options, a_round):
             yield Finding(("protection", "robustness", "num_byzantine"), why)
 
@@ -380,7 +404,10 @@ def _rule_sees_updates(study: Study) -> Iterator[Finding]:
         return
     if study.protection.sealed:
         mode = study.protection.secure_aggregation.mode
-        how = 'take rule = "mean" with a reason, or mode = "none" with one'
+        how = (
+            'instead: clip_norm in secure_aggregation, which each site keeps to by itself, and rule = "mean" with a '
+            'reason; or mode = "none" with one'
+        )
         why = f'looks at each site\'s update, which mode "{mode}" hides; {how}'
         yield Finding(("protection", "robustness", "rule"), why)
     if isinstance(study.training.algorithm, Scaffold):
@@ -402,6 +429,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     ((_ROLES, "cohort.source.kind"), _features_fit_source),
     (("cohort.columns", "cohort.source", "cohort.split"), _columns_are_in_header),
     (("cohort.columns", "cohort.missing_codes"), _codes_make_sense),
+    (("cohort.columns", "model.kind", "fairness.intersections"), _groups_are_declared),
     ((_ROLES, "cohort.source.kind", "cohort.sites.kind"), _sites_are_known),
     (("cohort.sites", "training.participation"), _a_round_has_a_site),
     (("cohort.split",), _split_leaves_training_data),
@@ -409,16 +437,27 @@ _CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("cohort.source", "cohort.split.kind", "cohort.sites.kind"), _flamby_split_is_of_its_data),
     (("cohort.columns", "cohort.split.kind"), _per_split_ids_have_a_split),
     (
-        ("cohort.split", "evaluation.selection", "evaluation.threshold.kind", "evaluation.recalibration"),
+        (
+            "cohort.split",
+            "evaluation.selection",
+            "evaluation.threshold.kind",
+            "evaluation.recalibration",
+            "fairness.gate",
+        ),
         _validation_data_exists,
     ),
     (("cohort.source.kind", "model.kind"), _model_fits_source),
     (("cohort.source", "model"), _images_are_large_enough),
     (("training.augmentation", "model.kind"), _augmentation_has_images),
     (("evaluation.primary", "model.kind"), _metric_fits_task),
-    (("training", "evaluation", "model.kind"), _only_for_two_classes),
+    (("training", "evaluation", "model.kind", "fairness.gate"), _only_for_two_classes),
     (("evaluation.selection", "training.participation", "training.personalisation.kind"), _selection_compares_alike),
     (("evaluation.compare",), _baselines_once),
+    (
+        (_ROLES, "cohort.source.kind", "cohort.sites", "fairness.gate", "protection.secure_aggregation.mode"),
+        _gate_can_work,
+    ),
+    (("cohort.columns", "cohort.source.kind", "model.kind", "fairness"), _patients_can_be_weighed),
     (("protection.secure_aggregation", "cohort.sites", "training.participation"), _sums_can_be_sealed),
     (("protection.secure_aggregation",), _aggregators_are_three),
     (("protection.robustness", "cohort.sites", "training.participation"), _rule_withstands_its_liars),

@@ -156,14 +156,16 @@ def _table(grammar: Grammar, node: Node, path: str, heading: str, note: str = ""
 
 
 def _tagged(grammar: Grammar, node: Node) -> Iterator[tuple[str, Node]]:
-    """Yield every alternative with the words that choose it."""
-    tag = node["discriminator"]["propertyName"]
-    for word, branch in grammar.branches(node).items():
+    """Yield every alternative with the words that choose it; one that many words choose, once and last."""
+    tag, branches = node["discriminator"]["propertyName"], grammar.branches(node)
+    shared = [branch for branch in branches.values() if list(branches.values()).count(branch) > 1]
+    for word, branch in branches.items():
         chosen = f"`{tag} = {inline_toml(word)}`"
         if grammar.branches(branch):
             yield from ((f"{chosen}, {further}", leaf) for further, leaf in _tagged(grammar, branch))
-        else:
+        elif branch not in shared:
             yield chosen, branch
+    yield from ((f"any other `{tag}`", branch) for branch in shared[:1])
 
 
 def _keys(grammar: Grammar, table: Node) -> Iterator[str]:

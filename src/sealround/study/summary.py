@@ -44,7 +44,7 @@ from sealround.study.sections import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sealround.study.sections import Cohort, Model, Robustness, SecureAggregation, Study, Training
+    from sealround.study.sections import Cohort, Fairness, Model, Robustness, SecureAggregation, Study, Training
 
 __all__ = [
     "ProtectionState",
@@ -54,6 +54,7 @@ __all__ = [
     "describe_split",
     "describe_sums",
     "describe_training",
+    "describe_weighing",
     "protection_states",
 ]
 
@@ -123,7 +124,17 @@ def _robustness(options: Robustness) -> ProtectionState:
         meaning = "One site that lies or errs can steer the model."
         return ProtectionState("Robust aggregation", "off", options.reason, meaning)
     number, rule = options.num_byzantine, f"The rule {options.rule}{' after mixing' if options.mixing else ''}"
-    if number:
+    if options.root is not None:
+        meaning = (
+            f"{rule} trusts each site as far as its update points the way of {options.root}'s, and makes it as long: "
+            f"it is as good as the records of {options.root}."
+        )
+    elif options.rule == "foolsgold":
+        meaning = (
+            f"{rule} takes weight from sites whose updates point the same way as another's: from copies of one liar, "
+            "and from honest sites that are alike. One liar alone can steer the model."
+        )
+    elif number:
         sites = "site" if number == 1 else "sites"
         meaning = (
             f"{rule} bounds what {number} lying {sites} in a round can do, if the others are alike; a harm aimed at "
@@ -226,6 +237,19 @@ def describe_training(training: Training) -> str:
     local = f"{training.local_epochs} epochs" if training.local_epochs else f"{training.local_steps} steps"
     local = local.removesuffix("s") if local.startswith("1 ") else local
     return f"{local} of {_optimizer(training)} a round{_algorithm(training)}; {_server(training)}"
+
+
+def describe_weighing(fairness: Fairness) -> str:
+    """Say how much patients count by group and outcome, as an end to `describe_training`; nothing if all the same."""
+    match fairness.training:
+        case "plain":
+            return ""
+        case "reweighted":
+            return "; patients count so that group and outcome are independent"
+        case "minimax":
+            return "; patients of the group and outcome with the largest loss count more"
+        case _ as other:
+            assert_never(other)
 
 
 def _optimizer(training: Training) -> str:

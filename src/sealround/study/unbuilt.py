@@ -42,16 +42,6 @@ _WORDS = (
         {"mode": "none", "reason": _REASON},
     ),
     _Unbuilt(
-        ("protection", "robustness", "rule"),
-        {
-            "fltrust": "weighs updates by a trusted one",
-            "foolsgold": "weighs copies down",
-            "adaptive": "chooses the rule by what it sees",
-        },
-        'another rule, or rule = "mean" with a reason',
-        {"rule": "mean", "reason": _REASON},
-    ),
-    _Unbuilt(
         ("protection", "privacy", "unit"),
         {
             "record": "differential privacy of each row",
@@ -93,7 +83,6 @@ _SECTIONS = (
         {
             "audit": "measures what an attacker could rebuild",
             "monitoring": "watches for drift",
-            "fairness": "constrains differences between groups",
             "ledger": "keeps a tamper-evident log",
             "attestation": "checks each site's hardware and software",
             "policy": "decides who may do what",

@@ -2,6 +2,6 @@
 
 from sealround.testing.network import Fault, Network
 from sealround.testing.studies import small_study
-from sealround.testing.work import NumpyWork, zero_model
+from sealround.testing.work import GroupedWork, NumpyWork, zero_model
 
-__all__ = ["Fault", "Network", "NumpyWork", "small_study", "zero_model"]
+__all__ = ["Fault", "GroupedWork", "Network", "NumpyWork", "small_study", "zero_model"]

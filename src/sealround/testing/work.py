@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sealround.fairness.counting import Examples
+from sealround.fairness.pairing import Judged, compared
 from sealround.federation import tally
-from sealround.federation.interfaces import InputShape, TrainOutcome
+from sealround.federation.groups import Group
+from sealround.federation.interfaces import InputShape, TrainOrder, TrainOutcome
 from sealround.federation.statistics import Layout
+from sealround.vocabulary import RoundId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sealround.federation.interfaces import EvaluateOrder, TrainOrder
+    from sealround.federation.interfaces import CompareOrder, Contender, EvaluateOrder
     from sealround.federation.statistics import Statistics
     from sealround.vocabulary import Labels, Tally, Update
     from sealround.wire import Value
 
-__all__ = ["NumpyWork", "zero_model"]
+__all__ = ["GroupedWork", "NumpyWork", "zero_model"]
 
 
 class NumpyWork:
@@ -40,6 +45,7 @@ class NumpyWork:
 
     inputs = InputShape("table")
     layout = Layout(("first", "second"), (("group", ()),))
+    groups: tuple[Group, ...] = ()
 
     def levels(self, min_cell_count: int) -> Mapping[str, tuple[str, ...]]:
         """The levels of ``group``."""
@@ -78,6 +84,38 @@ class NumpyWork:
         """The tally of a model."""
         return self._tally(self._design(order.statistics) @ order.model)
 
+    @property
+    def levels_with_threshold(self) -> int:
+        """None has one of its own."""
+        return 0
+
+    def group_histograms(self, order: EvaluateOrder) -> Tally:
+        """Nothing."""
+        del order
+        return np.zeros(0)
+
+    def compare(self, order: CompareOrder) -> Tally:
+        """Comparisons by the levels of ``group``, if they are this site's groups; its own model is a few rounds old."""
+        design = self._design(order.statistics)
+        members = np.stack([self._group == int(group.terms[0][1]) for group in self.groups], axis=1)
+
+        def judge(contender: Contender) -> Judged:
+            logits = contender.slope * (design @ contender.model) + contender.intercept
+            risk = 1.0 / (1.0 + np.exp(-logits))
+            return Judged(risk, risk >= contender.threshold)
+
+        own = np.zeros_like(order.candidate.model)
+        for number in range(1, 21 * order.own):
+            own = own + self.train(TrainOrder(order.job, RoundId(number), own, order.statistics)).update
+        references = [*([replace(order.candidate, model=own)] if order.own else []), *order.references]
+        everybody = np.ones((self._event.size, 1), dtype=bool)
+        member = np.concatenate((everybody, members), axis=1)
+        examples = Examples(
+            self._event > 0, np.arange(self._event.size), member & (member.sum(0) >= order.min_cell_count)
+        )
+        counts = [compared(examples, judge(order.candidate), judge(other)) for other in references]
+        return np.concatenate([count.ravel() for count in counts])
+
     def evaluate(self, order: EvaluateOrder) -> Mapping[str, Value]:
         """Number of examples, and how often this site trained."""
         return {"n": int(self._event.size), "trained": order.memory.get("trained", 0)}
@@ -90,6 +128,23 @@ class NumpyWork:
     def _tally(self, logits: Labels) -> Tally:
         loss = float(np.sum(np.logaddexp(0.0, logits) - self._event * logits))
         return tally.binary_tally((loss, logits.size), (loss, logits.size), logits, self._event)
+
+
+class GroupedWork(NumpyWork):
+    """A `NumpyWork` with the levels of ``group`` as the study's groups of patients.
+
+    Args:
+        seed: Makes this site's examples.
+        examples: How many.
+        lies: Whether it calls everybody of the second group healthy, in all its records.
+    """
+
+    groups: tuple[Group, ...] = (Group((("group", "0"),)), Group((("group", "1"),)))
+
+    def __init__(self, seed: int, examples: int = 120, *, lies: bool = False) -> None:
+        super().__init__(seed, examples)
+        if lies:
+            self._event = np.where(self._group == 1, 0.0, self._event)
 
 
 def zero_model(inputs: InputShape, statistics: Statistics) -> Update:

@@ -194,7 +194,7 @@ def _result(value: float) -> dict[str, Any]:
 
 
 def _job(evaluations: dict[str, Any] | None, scores: Scores | None = None) -> Any:
-    coordinator = SimpleNamespace(scores=scores)
+    coordinator = SimpleNamespace(scores=scores, gate=None)
     return SimpleNamespace(evaluations=evaluations, coordinator=coordinator, failure=None, kept={})
 
 
@@ -211,7 +211,7 @@ def _trainings(alone: int, *, done: bool = True) -> Any:
 @pytest.mark.parametrize(("alone", "models"), [(4, ["federated", "alone", "pooled"]), (2, ["federated", "pooled"])])
 def test_a_comparison_of_fewer_sites_than_a_sum_may_have_is_left_out(alone: int, models: list[str]) -> None:
     study = small_study(protection=SEALED)
-    found, differences = sealed_models(study, study, _trainings(alone))
+    found, differences, _ = sealed_models(study, study, _trainings(alone))
     assert list(found) == models
     assert list(differences) == [f"federated-{name}" for name in models[1:]]
 
@@ -222,6 +222,14 @@ def test_an_unfinished_or_open_study_has_no_sums() -> None:
         sealed_models(study, study, _trainings(4, done=False))
     with pytest.raises(UsageError, match="not sealed"):
         sealed_models(small_study(), small_study(), _trainings(4))
+
+
+def test_a_withheld_model_has_no_test_results_and_the_comparisons_have_theirs() -> None:
+    study, trainings = small_study(protection=SEALED), _trainings(4, done=False)
+    trainings.federated.coordinator.gate = SimpleNamespace(outcome="withheld")
+    found, _, _ = sealed_models(study, study, trainings)
+    assert found["federated"]["tested"] == 0
+    assert found["alone"]["tested"] == 4
 
 
 def test_a_site_without_results_has_its_cohort_still(tmp_path: Path) -> None:

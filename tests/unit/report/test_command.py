@@ -1,4 +1,4 @@
-"""``sealround report``: the page again, from a run folder."""
+"""``sealround report``: the page again, from the folder of a run or a drill."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from sealround.cli.report import report
 from sealround.errors import ConsistencyError, ServiceError, UnsupportedError, UsageError
-from sealround.report import render
+from sealround.report import render, render_drill
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +37,39 @@ def test_the_page_is_made_again(run: Path, four: Tree) -> None:
     page.write_text("old")
     assert _invoke(run) == f"{page}\n"
     assert page.read_text(encoding="utf-8") == render(four)
+
+
+@pytest.fixture
+def drill_folder(tmp_path: Path, drill: Tree) -> Path:
+    (tmp_path / "drill-start.json").write_text("{}")
+    (tmp_path / "drill.json").write_text(json.dumps(drill))
+    return tmp_path
+
+
+def test_the_page_of_a_drill_is_made_again(drill_folder: Path, drill: Tree) -> None:
+    page = drill_folder / "report.html"
+    page.write_text("old")
+    assert _invoke(drill_folder) == f"{page}\n"
+    assert page.read_text(encoding="utf-8") == render_drill(drill)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", None])
+def test_a_drill_without_whole_evidence_is_refused_and_the_old_page_stays(drill_folder: Path, text: str | None) -> None:
+    (drill_folder / "report.html").write_text("old")
+    if text is None:
+        (drill_folder / "drill.json").unlink()
+    else:
+        (drill_folder / "drill.json").write_text(text)
+    with pytest.raises(ConsistencyError, match=r"drill\.json"):
+        _invoke(drill_folder)
+    assert (drill_folder / "report.html").read_text() == "old"
+
+
+def test_evidence_of_a_run_under_a_drills_name_is_refused(drill_folder: Path, four: Tree) -> None:
+    (drill_folder / "drill.json").write_text(json.dumps(four))
+    with pytest.raises(UnsupportedError):
+        _invoke(drill_folder)
+    assert not (drill_folder / "report.html").exists()
 
 
 def test_open_shows_the_page(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,8 +114,44 @@ def robust(text: str, sites: int) -> dict[str, str]:
         pytest.param(
             robust('rule = "median", num_byzantine = 1', 10) | sealed('mode = "pairwise"'),
             "protection.robustness.rule",
-            'which mode "pairwise" hides; take rule = "mean" with a reason, or mode = "none"',
+            'which mode "pairwise" hides; instead: clip_norm in secure_aggregation, which each site keeps to by itself',
             id="rule over hidden updates",
+        ),
+        pytest.param(
+            robust('rule = "fltrust", num_byzantine = 0, root = "site-01"', 10) | sealed('mode = "replicated"'),
+            "protection.robustness.rule",
+            'which mode "replicated" hides; instead: clip_norm in secure_aggregation, which each site',
+            id="trust in hidden updates",
+        ),
+        pytest.param(
+            robust('rule = "fltrust", num_byzantine = 0', 10),
+            "protection.robustness.root",
+            'say root = "<its name>"',
+            id="trust in nobody",
+        ),
+        pytest.param(
+            robust('rule = "median", num_byzantine = 1, root = "site-01"', 10),
+            "protection.robustness.root",
+            "median measures no site by a trusted one; leave root out, or take fltrust",
+            id="trust that nobody asks for",
+        ),
+        pytest.param(
+            robust('rule = "fltrust", num_byzantine = 3, root = "site-01"', 10),
+            "protection.robustness.num_byzantine",
+            "fltrust assumes no number of Byzantine sites, and is not stronger for a larger one; say 0",
+            id="a number that a rule does not have",
+        ),
+        pytest.param(
+            robust('rule = "adaptive", num_byzantine = 2', 4),
+            "protection.robustness.num_byzantine",
+            "adaptive needs 5 sites to withstand 2 Byzantine ones, and there are 4",
+            id="too few for adaptive",
+        ),
+        pytest.param(
+            robust('rule = "foolsgold", num_byzantine = 0, mixing = true', 10),
+            "protection.robustness.num_byzantine",
+            "foolsgold looks for copies, and mixing makes them; leave mixing off",
+            id="copies of one's own making",
         ),
         pytest.param(
             robust('rule = "median", num_byzantine = 1', 10) | training('algorithm = { kind = "scaffold" }'),
@@ -422,6 +458,12 @@ def test_what_does_not_fit_is_told_where_to_mend_it(
         pytest.param(sealed('mode = "pairwise"', 3), id="three sites"),
         pytest.param(robust('rule = "bulyan", num_byzantine = 2', 11), id="enough for Bulyan"),
         pytest.param(robust('rule = "norm-clipping", num_byzantine = 0', 2), id="no liars assumed"),
+        pytest.param(robust('rule = "fltrust", num_byzantine = 0, root = "site-1"', 2), id="a root and one other"),
+        pytest.param(sealed('mode = "pairwise", clip_norm = 0.5', 10), id="a bound that sites keep to"),
+        pytest.param(
+            robust('rule = "fltrust", num_byzantine = 0, root = "site-1"', 4) | training("participation = 0.25"),
+            id="a root in every round",
+        ),
         pytest.param(sealed('mode = "pairwise"', 6) | training("participation = 0.5"), id="two groups of three"),
         pytest.param(sealed('mode = "replicated"'), id="sites not known yet"),
     ],

@@ -79,3 +79,10 @@ def test_the_page_says_what_has_no_default() -> None:
     page = render_reference()
     assert "| `reason` | text of 10 to 500 characters | required |" in page
     assert '| `split` | a table with kind = one of "random", "column", "flamby-heart" |' in page
+
+
+def test_a_table_that_many_words_choose_is_there_once() -> None:
+    page = render_reference()
+    assert page.count("#### `protection.robustness` with") == 2
+    assert "#### `protection.robustness` with any other `rule`" in page
+    assert page.count("| `num_byzantine` |") == 1

@@ -212,6 +212,11 @@ def test_sealed_sums_are_a_protection_with_its_condition(changed: Changed, mode:
             'rule = "norm-clipping", num_byzantine = 0',
             "The rule norm-clipping lets no site move the model much further",
         ),
+        ('rule = "foolsgold", num_byzantine = 0', "The rule foolsgold takes weight from sites whose updates point"),
+        (
+            'rule = "fltrust", num_byzantine = 0, root = "Basel"',
+            "The rule fltrust trusts each site as far as its update points the way of Basel's",
+        ),
     ],
 )
 def test_a_rule_is_a_protection_with_its_condition(changed: Changed, rule: str, meaning: str) -> None:

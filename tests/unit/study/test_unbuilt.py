@@ -29,11 +29,6 @@ OFF = '{ unit = "none", reason = "simulation on public data" }'
             'instead: mode = "pairwise" or "replicated", or "none" with a reason',
         ),
         (
-            {'rule = "mean", reason = "simulation on public data" }': 'rule = "FLTrust", num_byzantine = 1 }'},
-            "protection.robustness.rule",
-            'instead: another rule, or rule = "mean" with a reason',
-        ),
-        (
             {OFF: '{ unit = "patient", epsilon = 8.0, delta = 1e-5 }'},
             "protection.privacy.unit",
             'instead: unit = "none" with a reason',

@@ -72,6 +72,7 @@ def round_curves(
     *,
     band: Sequence[tuple[float, float, float]] = (),
     released: int | None = None,
+    span: tuple[float, float] | None = None,
     bounded: bool = False,
 ) -> Markup:
     """Draw numbers per round, each line labelled at its end.
@@ -83,11 +84,12 @@ def round_curves(
         curves: Lines, those in front last.
         band: Range over sites, ``(round, low, high)``, where there are too many for a line each.
         released: The round whose model was released, marked.
+        span: Heights to cover whatever the curves do, so that figures can be compared.
         bounded: Keep the axis within 0..1.
     """
     across = [x for curve in curves for x, y in curve.points if y is not None] or [0.0, 1.0]
     heights = [y for curve in curves for _, y in curve.points if y is not None]
-    heights += [end for _, low, high in band for end in (low, high)]
+    heights += [end for _, low, high in band for end in (low, high)] + list(span or ())
     low, high = (min(heights), max(heights)) if heights else (0.0, 1.0)
     at = ticks(low, high, 5)
     at = tuple(value for value in at if 0 <= value <= 1) if bounded else at

@@ -44,6 +44,7 @@ from sealround.study.sections.evaluation import (
     Threshold,
     YoudenThreshold,
 )
+from sealround.study.sections.fairness import AloneReference, Fairness, Gate, GroupMetric, ModelReference, Reference
 from sealround.study.sections.model import Cnn, Cox, FrozenBackbone, Logistic, Mlp, Model, ModelKind, Resnet, Vgg16
 from sealround.study.sections.protection import (
     LEAST_SITES,
@@ -81,6 +82,7 @@ from sealround.study.sections.training import (
 __all__ = [
     "LEAST_SITES",
     "Adam",
+    "AloneReference",
     "Augmentation",
     "BuiltinSource",
     "CategoricalFeature",
@@ -96,6 +98,7 @@ __all__ = [
     "DirichletSites",
     "Evaluation",
     "EventColumn",
+    "Fairness",
     "FeatureColumn",
     "FedAdam",
     "FedAvg",
@@ -105,6 +108,8 @@ __all__ = [
     "FixedThreshold",
     "FlambySplit",
     "FrozenBackbone",
+    "Gate",
+    "GroupMetric",
     "IgnoredColumn",
     "IidSites",
     "ImageFolderSource",
@@ -118,6 +123,7 @@ __all__ = [
     "Mlp",
     "Model",
     "ModelKind",
+    "ModelReference",
     "NoPersonalisation",
     "NoPrivacy",
     "NoRobustness",
@@ -132,6 +138,7 @@ __all__ = [
     "Protection",
     "QuantitySites",
     "RandomSplit",
+    "Reference",
     "ReplicatedAggregation",
     "Resnet",
     "RobustRule",

@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+Bands: TypeAlias = Annotated[tuple[float, ...], Field(min_length=1, max_length=9, examples=[[50, 65]])]
+"""Ascending cut points; a number that equals one belongs to the group above."""
+
+
 class BuiltinSource(Section):
     """A public data set that comes with sealround or its dependencies."""
 
@@ -107,6 +111,9 @@ class NumericFeature(Section):
     range: tuple[float, float] | None = Field(default=None, description="Plausible [low, high]; outside is a defect.")
     missing: tuple[Code, ...] = Field(default=(), description="Codes that mean missing, besides `missing_codes`.")
     sensitive: bool = Field(default=False, description="A protected characteristic, reported by subgroup.")
+    bands: Bands | None = Field(
+        default=None, description="Where a sensitive number is cut into groups: [50, 65] makes three of them."
+    )
     indicator: bool = Field(default=False, description="Add a feature that is 1 where the value is missing.")
 
 
@@ -175,6 +182,15 @@ class SensitiveColumn(Section):
     """A protected characteristic that is reported by subgroup but not fed to the model."""
 
     role: Literal["sensitive"]
+    levels: tuple[str, ...] | None = Field(default=None, description="Every level, as text; or `bands` for a number.")
+    names: dict[str, Name] = Field(
+        default_factory=dict,
+        description="What reports call the levels, where they are codes.",
+        examples=[{"0": "female", "1": "male"}],
+    )
+    bands: Bands | None = Field(
+        default=None, description="Where a number is cut into groups: [50, 65] makes three of them."
+    )
 
 
 class IgnoredColumn(Section):

@@ -103,13 +103,23 @@ class RobustRule(Section):
         "norm-clipping",
         "dnc",
         "flame",
+        "foolsgold",
+        "fltrust",
+        "adaptive",
     ] = Field(
         description="By distances: `krum` (one site's update), `multi-krum`, `bulyan`, `geometric-median`, `dnc`, "
         "`flame`. Parameter by parameter: `median`, `trimmed-mean`, `meamed`. By length: `norm-clipping`, "
-        "`centered-clipping`."
+        "`centered-clipping`. By what is remembered of each site: `adaptive`, `foolsgold` (weighs copies down). By a "
+        "trusted site: `fltrust`."
     )
     num_byzantine: Annotated[int, Field(ge=0, le=250)] = Field(
-        description="Lying sites in a round that the rule must withstand; `norm-clipping` assumes none, says 0."
+        description="Lying sites in a round that the rule must withstand; 0 for `norm-clipping`, `foolsgold` and "
+        "`fltrust`, which assume no number."
+    )
+    root: Name | None = Field(
+        default=None,
+        description="Site whose records the consortium trusts, for `fltrust`: it trains in every round, its update "
+        "measures the others', and takes no other part.",
     )
     mixing: bool = Field(
         default=False, description="Replace each update by the mean of its nearest ones first (NNM), for unlike sites."

@@ -9,6 +9,7 @@ from pydantic import Field
 from sealround.study.sections.base import Section
 from sealround.study.sections.cohort import Cohort
 from sealround.study.sections.evaluation import Evaluation
+from sealround.study.sections.fairness import Fairness
 from sealround.study.sections.model import Model
 from sealround.study.sections.protection import Protection
 from sealround.study.sections.training import Training
@@ -51,6 +52,7 @@ class Study(Section):
     model: Model = Field(description="What is trained.")
     training: Training
     evaluation: Evaluation = Evaluation()
+    fairness: Fairness = Fairness()
     protection: Protection
 
     @property
