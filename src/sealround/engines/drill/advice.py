@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sealround.aggregation.conditions import fewest_sites
@@ -55,37 +57,65 @@ def suggestions(study: Study, grid: Grid, cells: Cells) -> list[dict[str, str]]:
     return [{"text": text, "why": why} for text, why in found]
 
 
-def _worst_case(study: Study, cells: Cells, rule: str) -> tuple[int, float, str]:
-    """Return how many attacks fail, the worst case (higher is better) and its attack; "" if none was played."""
+@dataclass(frozen=True)
+class _Worst:
+    """The worst that attacks did under one rule: how many fail it, most harm done (in metric or in aim), and how."""
+
+    failures: int
+    harm: float
+    cell: Mapping[str, Any]
+
+    def told(self, name: str) -> str:
+        """Say what it came to."""
+        title = PLAYS[self.cell["attack"]].title
+        if self.harm == math.inf:
+            return f"no model ({title})"
+        value, success = self.cell["metric"]["value"], self.cell["success"]
+        aim = "" if success is None else f", and {100 * success['value']:.0f} % of the patients it is aimed at"
+        return f"{name} {value:.3f}{aim} ({title})"
+
+
+def _worst(study: Study, cells: Cells, rule: str, own: str) -> _Worst | None:
+    """Return a rule's worst case, against what the study as it is reaches when nobody lies; ``None`` if none counts."""
+    honest = {
+        cell["attack"]: cell["baseline"] for cell in cells if cell["rule"] == own and cell["baseline"] is not None
+    }
     sign = -1.0 if study.primary_metric in ("brier", "ece") else 1.0
-    values = [
-        (float("-inf") if cell["stopped"] or cell["metric"]["value"] is None else sign * cell["metric"]["value"], cell)
+
+    def harm(cell: Mapping[str, Any]) -> float:
+        if cell["stopped"] or cell["metric"]["value"] is None:
+            return math.inf
+        won = 0.0 if cell["success"] is None else cell["success"]["value"] - (cell["success_without"] or 0.0)
+        return float(max(sign * (honest[cell["attack"]] - cell["metric"]["value"]), won))
+
+    played = [
+        cell
         for cell in cells
-        if cell["rule"] == rule and cell["verdict"] != "not applicable"
+        if cell["rule"] == rule
+        and cell["verdict"] != "not applicable"
+        and (cell["stopped"] or cell["attack"] in honest)
     ]
-    if not values:
-        return 0, float("-inf"), ""
-    value, cell = min(values, key=lambda pair: pair[0])
-    return sum(each["verdict"] == "fails" for _, each in values), value, cell["attack"]
+    if not played:
+        return None
+    cell = max(played, key=harm)
+    return _Worst(sum(each["verdict"] == "fails" for each in played), harm(cell), cell)
 
 
 def _other_rule(study: Study, grid: Grid, cells: Cells, own: RuleChoice) -> Iterator[tuple[str, str]]:
-    """Suggest the rule with the best worst case, if it is better than the study's own."""
-    mine = _worst_case(study, cells, own.key)
-    others = [
-        (_worst_case(study, cells, rule.key), rule) for rule in grid.rules if not rule.own and rule.refused is None
-    ]
-    if not others or not mine[2]:
+    """Suggest the rule under which the worst attack does least, if that is less than under the study's own."""
+    mine = _worst(study, cells, own.key, own.key)
+    rules = [rule for rule in grid.rules if not rule.own and rule.refused is None]
+    others = [(found, rule) for rule in rules if (found := _worst(study, cells, rule.key, own.key)) is not None]
+    if mine is None or not others:
         return
-    (failures, value, attack), best = max(others, key=lambda pair: (-pair[0][0], pair[0][1]))
-    if not (value > mine[1] + _BETTER if failures == mine[0] else failures < mine[0] and value >= mine[1] - _BETTER):
+    least, best = min(others, key=lambda pair: (pair[0].harm, pair[0].failures))
+    if least.harm >= mine.harm - _BETTER:
         return
     name = METRICS[study.primary_metric].label
-    instead = f"{_value(name, value)} ({PLAYS[attack].title})"
-    now = f"{_value(name, mine[1])} ({PLAYS[mine[2]].title})"
+    fewer = f"{_attacks_that(least.failures)} in place of {mine.failures}"
     yield (
         f"Aggregate by {best.title}: robustness = {_toml(best.section)}",
-        f"{_attacks_that(failures)} in place of {mine[0]}; the worst case is {instead} in place of {now}.",
+        f"{fewer}; the worst comes to {least.told(name)} in place of {mine.told(name)}.",
     )
 
 
@@ -93,10 +123,6 @@ def _attacks_that(fail: int) -> str:
     return (
         "No attack succeeds" if not fail else f"{fail} attack{'s' if fail > 1 else ''} succeed{'' if fail > 1 else 's'}"
     )
-
-
-def _value(name: str, value: float) -> str:
-    return "no model" if value == float("-inf") else f"{name} {abs(value):.3f}"
 
 
 def _toml(section: Mapping[str, Any]) -> str:
