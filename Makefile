@@ -101,11 +101,11 @@ define install
 endef
 
 $(RUN_READY): | $(MADE)
-	$(call install,build core learning backbone)
+	$(call install,build core learning backbone privacy)
 	@rm -f $(VENV)/ready-to-*
 	@touch $@
 
 $(TEST_READY): | $(MADE)
-	$(call install,build core learning backbone test lint docs)
+	$(call install,build core learning backbone privacy test lint docs)
 	@rm -f $(VENV)/ready-to-*
 	@touch $@ $(RUN_READY)

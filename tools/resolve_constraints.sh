@@ -7,7 +7,7 @@ python=${PYTHON:-python3.11}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$python" -m venv "$work/venv"
-"$work/venv/bin/python" tools/requirements.py build core learning backbone test lint docs > "$work/requirements.txt"
+"$work/venv/bin/python" tools/requirements.py build core learning backbone privacy test lint docs > "$work/requirements.txt"
 grep '^torch==' constraints.txt > "$work/torch.txt"
 "$work/venv/bin/python" -m pip install --quiet --constraint "$work/torch.txt" --requirement "$work/requirements.txt"
 {
