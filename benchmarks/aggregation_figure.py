@@ -9,7 +9,7 @@ from secagg_figure import COLOURS, PANEL_HEIGHT, STYLE, WIDTH, Line, Panel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-COLOURS |= {"sealround": "#0b5cad", "byzfl": "#7a4d9c", "flwr": "#b3391f", "least possible": "#57606a"}
+COLOURS |= {"sealround": "#0b5cad", "byzfl": "#7a4d9c", "flwr": "#b3391f", "measured limit": "#57606a"}
 RULES = ("multi-krum", "trimmed-mean", "meamed", "geometric-median")
 LEFTS = {"sites": 62, "parameters": 545}
 ROW = PANEL_HEIGHT + 85
@@ -28,7 +28,7 @@ def _lines(cells: Sequence[dict[str, Any]], rule: str, across: str) -> Iterator[
         return lambda cell: min(cell["peers"].get(name, {}).get("seconds", [None]))
 
     yield from line("sealround", lambda cell: cell["ours"]["seconds"])
-    yield from line("least possible", lambda cell: cell["ours"]["floor"])
+    yield from line("measured limit", lambda cell: cell["ours"]["floor"])
     for name in ("byzfl", "flwr"):
         yield from line(name, of_peer(name))
 
