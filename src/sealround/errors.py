@@ -13,6 +13,7 @@
     |-- VerificationError        something signed, proved or hashed did not check out
     |   `-- ConsistencyError           two records of the same thing differ
     |-- PolicyDeniedError        a site's own rules refuse this; ``decision`` says which
+    |-- PrivacyBudgetError       more privacy would be spent than is allowed; ``spent``, ``asked``, ``limit``
     |-- WithheldError            the trained model did not pass its gate: it is not released
     |-- ThresholdError           too few parties survived; nothing was revealed
     |-- UnsupportedError         known, and known not to be supported
@@ -34,6 +35,7 @@ __all__ = [
     "MalformedMessageError",
     "PeerError",
     "PolicyDeniedError",
+    "PrivacyBudgetError",
     "Problem",
     "ProtocolViolationError",
     "SealroundError",
@@ -207,6 +209,39 @@ class PolicyDeniedError(SealroundError):
     def __str__(self) -> str:
         """Render the message, then a line for each rule that said no."""
         return "\n".join([super().__str__(), *(f"  - {rule}" for rule in self.decision)])
+
+
+class PrivacyBudgetError(SealroundError):
+    """More of the patients' privacy would be spent than is allowed; nothing was spent.
+
+    Args:
+        message: What was asked for.
+        spent: Epsilon of all that was spent or set aside before, where it is known.
+        asked: What epsilon would be with this.
+        limit: What it may be.
+        hint: What the operator can do about it.
+    """
+
+    code = "privacy-budget"
+    exit_status = 13
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        spent: float | None = None,
+        asked: float | None = None,
+        limit: float | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.spent, self.asked, self.limit = spent, asked, limit
+
+    def __str__(self) -> str:
+        """Render the message, then each epsilon that is known in a line."""
+        named = (("spent before", self.spent), ("with this", self.asked), ("limit", self.limit))
+        lines = (f"  - epsilon, {name}: {epsilon:.4g}" for name, epsilon in named if epsilon is not None)
+        return "\n".join([super().__str__(), *lines])
 
 
 class WithheldError(SealroundError):

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from sealround import errors
-from sealround.errors import PeerError, PolicyDeniedError, Problem, SealroundError, StudyError
+from sealround.errors import PeerError, PolicyDeniedError, PrivacyBudgetError, Problem, SealroundError, StudyError
 
 
 def tree(base: type[SealroundError] = SealroundError) -> list[type[SealroundError]]:
@@ -34,6 +34,7 @@ EXIT_STATUSES = {
     "service": 10,
     "policy-denied": 11,
     "withheld": 12,
+    "privacy-budget": 13,
 }
 
 
@@ -106,6 +107,16 @@ def test_a_denial_lists_every_rule_that_said_no() -> None:
     )
 
 
+def test_an_overdrawn_budget_says_what_was_spent_what_was_asked_and_what_is_allowed() -> None:
+    error = PrivacyBudgetError("too much", spent=1.5, asked=4.25, limit=4.0, hint="ask for less")
+    assert (error.spent, error.asked, error.limit) == (1.5, 4.25, 4.0)
+    assert str(error) == (
+        "too much\n  hint: ask for less\n  - epsilon, spent before: 1.5\n  - epsilon, with this: 4.25\n"
+        "  - epsilon, limit: 4"
+    )
+    assert str(PrivacyBudgetError("too much", spent=1.5)) == "too much\n  - epsilon, spent before: 1.5"
+
+
 @pytest.mark.parametrize("kind", tree(), ids=lambda kind: kind.code)
 def test_an_error_survives_the_way_between_processes(kind: type[SealroundError]) -> None:
     """Worker processes hand their errors back by pickling them: the standard library's own doing, never on a wire."""
@@ -114,3 +125,11 @@ def test_an_error_survives_the_way_between_processes(kind: type[SealroundError])
     error = made(kind)
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own bytes)
     assert (type(copy), str(copy), copy.hint) == (type(error), str(error), error.hint)
+
+
+def test_the_numbers_of_a_budget_survive_it_too() -> None:
+    import pickle
+
+    error = PrivacyBudgetError("too much", spent=1.5, asked=4.25, limit=4.0)
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own bytes)
+    assert (copy.spent, copy.asked, copy.limit) == (1.5, 4.25, 4.0)

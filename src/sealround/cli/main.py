@@ -64,6 +64,12 @@ data = _Verbs(
     help="Look at a study's data before anything is trained; bring public data sets.",
 )
 
+privacy = _Verbs(
+    {"plan": "sealround.cli.privacy_plan:plan", "budget": "sealround.cli.privacy_budget:budget"},
+    name="privacy",
+    help="Plan the differential privacy of a study; look at what a site has spent of it.",
+)
+
 cli = _Verbs(
     {
         "check": "sealround.cli.check:check",
@@ -71,6 +77,7 @@ cli = _Verbs(
         "run": "sealround.cli.run:run",
         "resume": "sealround.cli.run:resume",
         "drill": "sealround.cli.drill:drill",
+        "privacy": "sealround.cli.main:privacy",
         "report": "sealround.cli.report:report",
         "schema": "sealround.cli.schema:schema",
     },
@@ -79,7 +86,7 @@ cli = _Verbs(
         "Hospitals train one diagnostic model together without sharing patient records.\n\n"
         "A study is one TOML file: check it, look at the data, run it, read the report."
     ),
-    epilog="Exit status: 0 success, 1 findings, 2 usage, 3 study file, 4 data, 5-11 see docs, 130 interrupted.",
+    epilog="Exit status: 0 success, 1 findings, 2 usage, 3 study file, 4 data, 5-13 see docs, 130 interrupted.",
     context_settings=_SETTINGS,
 )
 click.version_option(__version__, prog_name="sealround", message="%(prog)s %(version)s")(cli)

@@ -160,7 +160,7 @@ class Encoder:
         self,
         cohort: SiteCohort,
         statistics: Statistics,
-        standardisation: Literal["federated", "local", "none"] = "federated",
+        standardisation: Literal["federated", "local", "declared", "example", "none"] = "federated",
     ) -> Encoded:
         """Encode every row of a site.
 
@@ -171,7 +171,8 @@ class Encoder:
             cohort: The site's records.
             statistics: What all sites know together.
             standardisation: The study's `standardisation.kind`: `federated` by ``statistics``, `local` by this site's
-                own training rows, `none` not at all (images are brought to 0..1).
+                own training rows, `declared` by ``statistics`` that were made up from ranges, `example` each row by its
+                own mean and spread (vectors and images), `none` not at all (images are brought to 0..1).
 
         Returns:
             The inputs, a row for each of the cohort's.
@@ -180,13 +181,15 @@ class Encoder:
         if standardisation == "local":
             statistics = self.local_statistics(cohort, statistics.layout)
         mean, scale = statistics.mean, statistics.scale
-        if standardisation == "none":
+        if standardisation in ("none", "example"):
             mean = np.zeros_like(mean)
             scale = np.full_like(scale, _WHITE if self._inputs.kind == "image" else 1.0)
         names = self.feature_names(statistics.layout)
         if self._inputs.kind == "image":
             return Encoded(_array(cohort), names, mean.astype(np.float32), scale.astype(np.float32))
         fill = (statistics.mean - mean) / scale
+        if self._inputs.kind == "vector" and standardisation == "example":
+            return Encoded(_by_row(_array(cohort).astype(np.float32)), names)
         if self._inputs.kind == "vector":
             return Encoded(_standardise(_array(cohort).astype(np.float32), mean, scale, fill), names)
         blocks = [
@@ -259,6 +262,18 @@ def _standardise(values: Design, mean: Tally, scale: Tally, fill: Tally) -> Desi
     values /= scale.astype(values.dtype)
     np.copyto(values, fill.astype(values.dtype), where=missing)
     return values
+
+
+def _by_row(values: Design) -> Design:
+    """Bring each row to mean 0 and variance 1 by itself; what is missing is 0, and so is a row without spread."""
+    missing = np.isnan(values)
+    number = np.maximum((~missing).sum(axis=1, keepdims=True), 1)
+    values[missing] = 0.0
+    values -= values.sum(axis=1, keepdims=True, dtype=np.float64).astype(values.dtype) / number
+    values[missing] = 0.0
+    spread = np.sqrt(np.einsum("nk,nk->n", values, values)[:, None] / number)
+    standardised: Design = np.divide(values, spread, out=np.zeros_like(values), where=spread > 0)
+    return standardised
 
 
 def _pixel_sums(histogram: Rows, centre: Tally | None) -> tuple[Tally, Tally, Tally]:

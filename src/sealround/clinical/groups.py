@@ -57,12 +57,13 @@ class _Column:
 def groups_of(study: Study) -> tuple[Group, ...]:
     """Return a study's groups: levels by column (sorted) and level (as declared), then pairs of levels in that order.
 
-    None for a survival study: what is compared between groups are errors of a decision.
+    None for a survival study: what is compared between groups are errors of a decision. None where answers are private:
+    counts by group are not among what has noise.
 
     Raises:
         StudyError: If a sensitive column has neither levels nor bands, or there are more groups than can be told.
     """
-    if study.task == "survival":
+    if study.task == "survival" or study.protection.private:
         return ()
     columns = _columns(study)
     singles = [Group(((column.name, level),)) for column in columns for level in column.levels]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sealround.federation.interfaces import InputShape
     from sealround.study.sections import Cohort, Column, Study
 
-__all__ = ["Roles", "check_roles", "declared_columns", "roles_of"]
+__all__ = ["Roles", "check_roles", "declared_columns", "declared_ranges", "roles_of"]
 
 _Declaration = TypeVar("_Declaration", bound=Section)
 
@@ -43,6 +43,16 @@ def declared_columns(cohort: Cohort) -> dict[str, Column]:
     source = cohort.source
     given = builtin_columns(source.name) if isinstance(source, BuiltinSource) else {}
     return dict(sorted({**given, **cohort.columns}.items()))
+
+
+def declared_ranges(study: Study) -> dict[str, tuple[float, float]]:
+    """Return lower and upper end of each numeric feature for which the study, or a built-in source, declares them."""
+    columns = declared_columns(study.cohort).items()
+    return {
+        name: (float(column.range[0]), float(column.range[1]))
+        for name, column in columns
+        if isinstance(column, NumericFeature) and column.range is not None
+    }
 
 
 @dataclass(frozen=True, slots=True)

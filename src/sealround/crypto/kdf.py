@@ -44,6 +44,8 @@ class Label(enum.Enum):
     COMPONENT_SEED = "component seed"
     COMPONENT_STREAM = "component stream"
     COMPONENT_COMMITMENT = "component seed commitment"
+    PRIVATE_SAMPLE = "who is drawn into a private sum"
+    PRIVATE_NOISE = "noise of a private sum"
 
 
 def derive_bytes(secret: Secret, label: Label, *context: Value, length: int) -> bytes:

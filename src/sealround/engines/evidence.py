@@ -86,8 +86,8 @@ def gather(
     Returns:
         A tree fit for JSON: no NaN, ``None`` where a number is undefined or suppressed.
     """
-    sealed = study.protection.sealed
-    models, differences, counts = (sealed_models if sealed else _open_models)(study, local, trainings)
+    hidden = study.protection.sealed or study.protection.private
+    models, differences, counts = (sealed_models if hidden else _open_models)(study, local, trainings)
     subgroups = group_evidence(study, local, counts)
     coordinator = trainings.federated.coordinator
     gate = gate_evidence(study, groups_of(study), coordinator)
@@ -169,8 +169,8 @@ def _excluded(trainings: Trainings) -> list[dict[str, Any]]:
 
     Why a site alone failed is that site's own matter in a sealed study.
     """
-    sealed = trainings.federated.plan.study.protection.sealed
-    alone = () if sealed else trainings.alone.values()
+    protection = trainings.federated.plan.study.protection
+    alone = () if protection.sealed or protection.private else trainings.alone.values()
     jobs = [*alone, *([trainings.pooled] if trainings.pooled else [])]
     return [
         {"site": gone.site, "round": gone.round, "why": gone.why} for gone in trainings.federated.coordinator.excluded

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from sealround.federation import Site
 from sealround.federation.plan import FEDERATED
 from sealround.learning import TorchWork
+from sealround.learning.private_steps import PrivateTorchWork
 from sealround.storage import DurableRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sealround.clinical.cohort import SiteCohort
+    from sealround.engines.noise import SimulatedNoise
     from sealround.engines.parties import SimulatedParties
+    from sealround.federation.interfaces import LocalWork
+    from sealround.storage import PrivacyBudget
     from sealround.study import Study
     from sealround.vocabulary import PartyId
 
@@ -56,6 +60,7 @@ class Host:
         cohorts: Records of each party that lives here.
         snapshots: What sites remember from before, by training and party.
         parties: Everybody's keys, where the federation's sums are sealed.
+        noise: What sites add to what leaves them, where the study is private.
     """
 
     def __init__(
@@ -65,9 +70,11 @@ class Host:
         cohorts: Mapping[PartyId, SiteCohort],
         snapshots: Mapping[tuple[str, PartyId], bytes],
         parties: SimulatedParties | None = None,
+        noise: SimulatedNoise | None = None,
     ) -> None:
+        self._noise = noise
         self._parties = parties
-        self._records: list[DurableRecord] = []
+        self._records: list[DurableRecord | PrivacyBudget] = []
         self._study = study
         self._digest = digest
         self._cohorts = cohorts
@@ -84,21 +91,28 @@ class Host:
         return reply, site.snapshot()
 
     def close(self) -> None:
-        """Close the sites' records of rounds; there are no more requests."""
+        """Close the sites' records of rounds and of privacy; there are no more requests."""
         for record in self._records:
             record.close()
 
     def _make(self, job: str, party: PartyId) -> Site:
         work = self._works.get(party)
         if work is None:
-            work = self._works[party] = TorchWork(self._study, self._cohorts[party])
+            kind = TorchWork if self._noise is None else PrivateTorchWork
+            work = self._works[party] = kind(self._study, self._cohorts[party])
         # Alone and pooled, nothing leaves the party: a comparison must not pay for what only sharing costs.
         minimum = self._study.standardisation.min_cell_count if job == FEDERATED else 1
         # Alone and pooled, one party holds all the records there are: there is nobody to hide them from.
         sealing = self._parties.site(party) if self._parties is not None and job == FEDERATED else None
         if sealing is not None and isinstance(sealing.record, DurableRecord):
             self._records.append(sealing.record)
-        site = Site(party, self._digest, work, minimum, sealing)
+        leaving: LocalWork = work
+        if self._noise is not None and isinstance(work, PrivateTorchWork) and job == FEDERATED:
+            budgets = self._noise.budgets
+            budget = None if budgets is None else budgets.reserve(party, self._cohorts[party])
+            self._records += [] if budget is None else [budget]
+            leaving = self._noise.wrap(party, work, budget)
+        site = Site(party, self._digest, leaving, minimum, sealing)
         snapshot = self._snapshots.get((job, party))
         if snapshot is not None:
             site.restore(snapshot)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sealround.clinical.cohort import SiteCohort
+    from sealround.engines.noise import SimulatedNoise
     from sealround.engines.parties import SimulatedParties
     from sealround.study import Study
     from sealround.vocabulary import PartyId
@@ -47,6 +48,7 @@ class Setup:
         cohorts: Records of every party.
         snapshots: What sites remember from before.
         parties: Everybody's keys, where the federation's sums are sealed.
+        noise: What sites add, where the study is private.
     """
 
     study: Study
@@ -54,6 +56,7 @@ class Setup:
     cohorts: Mapping[PartyId, SiteCohort]
     snapshots: Mapping[Place, bytes]
     parties: SimulatedParties | None = None
+    noise: SimulatedNoise | None = None
 
 
 class Pool(Protocol):
@@ -80,7 +83,7 @@ class Inline:
     number = 0
 
     def __init__(self, setup: Setup) -> None:
-        self._host = Host(setup.study, setup.digest, setup.cohorts, setup.snapshots, setup.parties)
+        self._host = Host(setup.study, setup.digest, setup.cohorts, setup.snapshots, setup.parties, setup.noise)
         self._requests: collections.deque[Request] = collections.deque()
 
     def post(self, request: Request) -> None:
@@ -138,6 +141,7 @@ class Workers:
                 {party: cohort for party, cohort in setup.cohorts.items() if party in parties},
                 {place: snapshot for place, snapshot in setup.snapshots.items() if place in own},
                 setup.parties,
+                setup.noise,
             )
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs,), daemon=True, name=f"sites-{worker}")
@@ -200,7 +204,7 @@ def _serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         setup: Setup = pipe.recv()
-        host = Host(setup.study, setup.digest, setup.cohorts, setup.snapshots, setup.parties)
+        host = Host(setup.study, setup.digest, setup.cohorts, setup.snapshots, setup.parties, setup.noise)
         while True:
             request: Request = pipe.recv()
             try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sealround.clinical import Places, load_cohorts
+from sealround.engines.budgets import SiteLedger
 from sealround.engines.evidence import environment, gather
 from sealround.engines.gate_evidence import is_withheld
 from sealround.engines.gate_reference import check_gate, find_reference, reference_hash
@@ -54,6 +55,7 @@ class _Agreed:
         workers: Worker processes, ``None`` to measure and decide.
         policy: What every site insists on of sealed sums.
         reference: What the gate compares with, where the study names a model.
+        ledger: Where every site keeps the books of its patients' privacy, where the site file says so.
     """
 
     study: Study
@@ -62,6 +64,7 @@ class _Agreed:
     workers: int | None
     policy: SitePolicy
     reference: Contender | None = None
+    ledger: SiteLedger | None = None
 
 
 def start_run(
@@ -99,7 +102,8 @@ def start_run(
     if data_folder is None and site_file is not None and site is not None and site.data.folder is not None:
         data_folder = site_file.resolve().parent / site.data.folder
     places = Places.of_study(study_file, data_folder)
-    agreed = _agree(study, site, places, workers)
+    site_folder = None if site_file is None else site_file.resolve().parent
+    agreed = _agree(study, site, places, workers, site_folder)
     site_text = None if site_file is None else site_file.read_bytes()
     stamp = dt.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder = RunFolder.create(
@@ -111,6 +115,7 @@ def start_run(
             "cohorts_sha256": fingerprint(agreed.cohorts),
             "study_folder": str(places.study_folder),
             "data_folder": str(places.data_folder.resolve()),
+            **({} if agreed.ledger is None else {"site_folder": str(site_folder)}),
             **({} if agreed.reference is None else {"reference_sha256": reference_hash(agreed.reference)}),
         },
         site_text,
@@ -152,7 +157,8 @@ def resume_run(
     if study_digest(study).hex() != origin["study_digest"]:
         raise ConsistencyError("study.toml in the run folder has changed", hint="start a new run with the new study")
     places = Places(Path(origin["study_folder"]), Path(origin["data_folder"]))
-    agreed = _agree(study, _kept_site_file(folder, origin), places, workers)
+    site_folder = Path(origin["site_folder"]) if "site_folder" in origin else None
+    agreed = _agree(study, _kept_site_file(folder, origin), places, workers, site_folder)
     if fingerprint(agreed.cohorts) != origin["cohorts_sha256"]:
         raise ConsistencyError(
             "the data are not those this run was started with", hint="restore the data, or start a new run"
@@ -164,7 +170,13 @@ def resume_run(
     return _finish(agreed, folder, observe, began)
 
 
-def _agree(study: Study, site: SiteFile | None, places: Places, workers: int | Literal["auto"] | None) -> _Agreed:
+def _agree(
+    study: Study,
+    site: SiteFile | None,
+    places: Places,
+    workers: int | Literal["auto"] | None,
+    site_folder: Path | None,
+) -> _Agreed:
     """Load the records and let a site file's say be had, before anything is trained.
 
     Raises:
@@ -189,7 +201,8 @@ def _agree(study: Study, site: SiteFile | None, places: Places, workers: int | L
     policy = policy_of(None if site is None else site.floors)
     check_gate(study, cohorts)
     reference = find_reference(study, places, cohorts)
-    return _Agreed(study, local, cohorts, None if workers == "auto" else workers, policy, reference)
+    ledger = SiteLedger.of(site, site_folder)
+    return _Agreed(study, local, cohorts, None if workers == "auto" else workers, policy, reference, ledger)
 
 
 def _kept_site_file(folder: RunFolder, origin: Mapping[str, Any]) -> SiteFile | None:
@@ -213,14 +226,14 @@ def _finish(agreed: _Agreed, folder: RunFolder, observe: Callable[[Progress], No
     folder.lock()
     try:
         trainings = Simulation(
-            study, cohorts, folder, agreed.workers, agreed.local, agreed.policy, agreed.reference
+            study, cohorts, folder, agreed.workers, agreed.local, agreed.policy, agreed.reference, agreed.ledger
         ).run(observe)
         evidence = gather(study, agreed.local, cohorts, trainings, time.monotonic() - began)
         coordinator = trainings.federated.coordinator
         withheld = is_withheld(coordinator)
         if not withheld:
             folder.write("model.safetensors", model_file(study, coordinator.released))
-        if study.protection.sealed:
+        if study.protection.sealed or study.protection.private:
             _write_site_results(folder, site_results(study, agreed.local, cohorts, trainings))
         folder.write_json("metrics.json", evidence)
         folder.write_csv("rounds.csv", *_round_table(evidence))

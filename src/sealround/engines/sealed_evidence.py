@@ -6,6 +6,7 @@ site's in clear, as no coordinator would: they are added up here in the same way
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sealround.clinical import cohort_card
@@ -63,13 +64,18 @@ def sealed_models(
 def _n_min(study: Study) -> int:
     options = study.protection.secure_aggregation
     if isinstance(options, NoSecureAggregation):
-        raise UsageError("the study's sums are not sealed")
+        return LEAST_SITES
     return options.n_min or LEAST_SITES
 
 
 def _sums(study: Study, trainings: Trainings) -> dict[str, Scores]:
     coordinator = trainings.federated.coordinator
     federated = coordinator.scores
+    if federated is None and study.protection.private and not study.protection.sealed:
+        found = trainings.federated.evaluations or {}
+        privacy = coordinator.plan.privacy
+        summed = Scores.of(found, study.task, study.evaluation.bootstrap)
+        federated = replace(summed, noise=0.0 if privacy is None else privacy.noise_in_results)
     if federated is None and is_withheld(coordinator):  # nobody tested it
         federated = Scores.of({}, study.task, study.evaluation.bootstrap, len(groups_of(study)))
     if federated is None:

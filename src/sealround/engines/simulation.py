@@ -9,11 +9,14 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sealround.clinical.pooling import pool_cohorts
+from sealround.clinical.roles import declared_ranges
+from sealround.engines.budgets import SimulatedBudgets
 from sealround.engines.in_process import Job, drive
+from sealround.engines.noise import SimulatedNoise
 from sealround.engines.parties import SimulatedParties
 from sealround.engines.pools import Inline, Setup, Workers, spread
 from sealround.errors import UsageError
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sealround.clinical.cohort import SiteCohort
+    from sealround.engines.budgets import SiteLedger
     from sealround.engines.in_process import Progress
     from sealround.engines.pools import Place, Pool
     from sealround.federation.interfaces import Contender
@@ -78,6 +82,7 @@ class Simulation:
         local: The study as every site runs it (`apply_site`); ``None`` where that is no different.
         policy: The floors of every site for sealed sums; ``None`` for the usual ones.
         reference: The model that the gate compares with, where the study names one.
+        ledger: Where every site keeps the books of its patients' privacy, where a site file says so.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Simulation:
         local: Study | None = None,
         policy: SitePolicy | None = None,
         reference: Contender | None = None,
+        ledger: SiteLedger | None = None,
     ) -> None:
         if POOLED in cohorts:
             raise UsageError(f"a site cannot be called {POOLED!r}", hint="rename it in the data or the study file")
@@ -99,6 +105,12 @@ class Simulation:
         self._folder = folder
         self._workers = workers
         self._reference = reference
+        self._ranges = declared_ranges(study)
+        everybody = Plan(study, FEDERATED, self._sites, self._sites).round_size(len(self._sites))
+        self._noise = SimulatedNoise.of(study, everybody)
+        if (noise := self._noise) is not None:
+            budgets = SimulatedBudgets.draw(noise.digest, noise.terms, self._sites, folder.file("records"), ledger)
+            self._noise = replace(noise, budgets=budgets)
         self._parties = None
         if study.protection.sealed:
             self._parties = SimulatedParties.draw(study, self._sites, policy or SitePolicy(), folder.file("records"))
@@ -123,12 +135,14 @@ class Simulation:
             started = self._drive([federated], workers, observe)
         finally:
             federated.close()
+        if self._noise is not None and self._noise.budgets is not None and federated.done:
+            self._noise.budgets.settle(self._cohorts)
         started = max(started, self._drive(comparisons, workers, observe))
         return Trainings(federated, alone, pooled, started)
 
     def _job(self, name: str, roster: tuple[PartyId, ...], testers: tuple[PartyId, ...]) -> Job:
         comparison = name != FEDERATED
-        plan = Plan(self._study, name, roster, testers, None if comparison else self._reference)
+        plan = Plan(self._study, name, roster, testers, None if comparison else self._reference, self._ranges)
         return Job(
             plan=plan,
             initial_model=initial_model(self._study),
@@ -179,7 +193,7 @@ class Simulation:
 
     def _pool(self, jobs: Sequence[Job], workers: int) -> Pool:
         snapshots = {(job.plan.job, party): kept for job in jobs for party, kept in job.snapshots.items()}
-        setup = Setup(self._local, study_digest(self._study), self._cohorts, snapshots, self._parties)
+        setup = Setup(self._local, study_digest(self._study), self._cohorts, snapshots, self._parties, self._noise)
         if not workers:
             return Inline(setup)
         loads: list[tuple[Place, float]] = []

@@ -171,7 +171,9 @@ class Coordinator:
         """Where test results are sealed, their sum, once DONE; else ``None``."""
         total, study = self._training.learned.scores, self.plan.study
         groups = 0 if self._sealing is None else self._sealing.plan.groups
-        return None if total is None else Scores(study.task, study.evaluation.bootstrap, total, groups)
+        privacy = self.plan.privacy
+        noise = 0.0 if privacy is None else privacy.noise_in_results
+        return None if total is None else Scores(study.task, study.evaluation.bootstrap, total, groups, noise)
 
     def sealing_summary(self) -> dict[str, Value] | None:
         """Return how sums were sealed, as a report states it; ``None`` where they were not."""
@@ -326,7 +328,7 @@ class Coordinator:
     def _weight_cap(self) -> int:
         """Largest weight of an update: nobody has more examples than all together."""
         statistics = self._training.learned.statistics
-        uniform = self.plan.study.training.weighting == "uniform"
+        uniform = self.plan.study.training.weighting == "uniform" or self.plan.privacy is not None
         return 1 if uniform or statistics is None else max(1, round(statistics.examples))
 
     def _relay(self, messages: Mapping[PartyId, bytes]) -> tuple[Send, ...]:

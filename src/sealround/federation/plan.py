@@ -9,6 +9,7 @@ import numpy as np
 
 from sealround import wire
 from sealround.federation import tally
+from sealround.federation.private.terms import PrivacyTerms
 from sealround.federation.randomness import stream
 from sealround.study import study_digest
 from sealround.study.robust_rules import rule_settings
@@ -16,6 +17,8 @@ from sealround.study.sections import RobustRule
 from sealround.vocabulary import PartyId
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sealround.aggregation import Settings
     from sealround.federation.interfaces import Contender
     from sealround.study import Study
@@ -50,6 +53,8 @@ class Plan:
         roster: Who trains, sorted.
         testers: Who tests the released model, sorted.
         reference: The model that the gate compares with, where it is a given one; every party can read it.
+        ranges: Lower and upper end that the study declares for numeric columns; what it standardises by where it
+            reads no record for that.
     """
 
     study: Study
@@ -57,6 +62,7 @@ class Plan:
     roster: tuple[PartyId, ...]
     testers: tuple[PartyId, ...]
     reference: Contender | None = field(default=None, compare=False, repr=False)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def session(self) -> bytes:
@@ -75,6 +81,15 @@ class Plan:
     def gate(self) -> Gate | None:
         """What a model has to pass; what is only compared with the federation's passes nothing."""
         return self.study.fairness.gate if self.job == FEDERATED else None
+
+    @property
+    def privacy(self) -> PrivacyTerms | None:
+        """What noise is added to; what is only compared with the federation leaves nobody, and has none.
+
+        Raises:
+            StudyError: If the study's numbers for it do not fit each other.
+        """
+        return PrivacyTerms.of(self.study, self.round_size(len(self.roster))) if self.job == FEDERATED else None
 
     @property
     def keeps_updates(self) -> bool:

@@ -62,7 +62,9 @@ def begin_rounds(training: Training) -> None:
 def ask_train(training: Training) -> Train:
     """Return what the next round is asked: the global model, and the candidate and control variate where needed."""
     learned = training.learned
-    candidate = learned.candidate if learned.average is not None else None
+    # A private round validates nothing, and a candidate is there to be validated.
+    wanted = learned.average is not None and training.plan.privacy is None
+    candidate = learned.candidate if wanted else None
     weights = None if learned.weighing is None else learned.weighing.weights
     return Train(RoundId(learned.round + 1), learned.known_model, candidate, learned.control, weights)
 
@@ -147,6 +149,9 @@ def conclude_train(training: Training, answers: Answers) -> Stage:
         if not weight:
             raise CohortError("no site of this round has training data", hint="raise `training.participation`")
         mean_update = (sums[0] / weight).astype(np.float32)
+        if (privacy := training.plan.privacy) is not None and privacy.options.trust == "sealed":
+            # Divided by public numbers only: how many were drawn tells who is there.
+            mean_update = (sums[0] * privacy.step).astype(np.float32)
     if training.plan.keeps_updates:
         parties, updates, weights = answers.rows.stacked()
         training.updates.keep(RoundId(learned.round + 1), RoundUpdates(parties, np.array(weights), updates))

@@ -139,6 +139,8 @@ class Scores:
         replicates: Bootstrap samples b.
         total: Sum of the `addend` of every site that tested, float64 ``(scores_size(task, replicates, groups),)``.
         groups: Groups of patients g.
+        noise: Standard deviation of the noise in each bin that is not 0, where answers were private; else 0. Then the
+            histogram is all that is known, and a bin may hold less than nobody.
 
     Raises:
         UsageError: If the sum has another shape.
@@ -148,6 +150,7 @@ class Scores:
     replicates: int
     total: Tally
     groups: int = 0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the shape."""

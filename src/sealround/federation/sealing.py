@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sealround.crypto import Secret
 from sealround.errors import PolicyDeniedError, Problem, StudyError, UsageError
 from sealround.federation.group_thresholds import histograms_size
+from sealround.federation.private.terms import SCALE_BITS, PrivacyTerms
 from sealround.federation.randomness import stream
 from sealround.federation.scores import scores_size
 from sealround.federation.tally import size as tally_size
@@ -134,6 +135,10 @@ class SealedPlan:
         problems = tuple(Problem(f"{_PATH}.{key}", why) for key, why in unfit(options, sites))
         if problems:
             raise self._unsealable(problems)
+        privacy = PrivacyTerms.of(self.study, sites)
+        if privacy is not None and privacy.options.trust == "sealed":
+            # Integers with their noise: nothing is cut or rounded, or the sum would no longer be one of both.
+            return FixedPoint(SCALE_BITS, (privacy.largest + 1) / 2.0**SCALE_BITS, None, sites, self.ring_bits)
         scale = (
             finest_scale(sites, options.max_abs, self.ring_bits) if options.scale_bits is None else options.scale_bits
         )

@@ -53,6 +53,7 @@ from sealround.federation.messages import (
     unpack,
 )
 from sealround.federation.plan import FEDERATED, session_of
+from sealround.federation.private.work import PrivateWork
 from sealround.federation.weighing import weights_fit
 from sealround.secagg import Expected
 from sealround.vocabulary import COORDINATOR, PartyId, RoundId
@@ -126,7 +127,7 @@ class Site:
 
     @property
     def kept(self) -> Mapping[str, Value] | None:
-        """In a sealed study, this site's own test results, which it sends to nobody; ``None`` before the test."""
+        """In a sealed or private study, this site's own test results, which it sends to nobody; else ``None``."""
         return self._kept
 
     def handle(self, payload: bytes) -> bytes:
@@ -379,6 +380,8 @@ class Site:
         )
         result = self._work.evaluate(order)
         self._kept = None if self._sealing is None else result
+        if isinstance(self._work, PrivateWork):
+            self._kept = self._work.evaluate_here(order)
         return Evaluated(result)
 
 

@@ -4,7 +4,8 @@
 Stage     Asks                 Of              Concludes with
 ========  ===================  ==============  ==========================================================
 JOIN      `Join`               everyone        one input shape and layout, and the groups
-LEVELS    `AskLevels`          the roster      union of levels (skipped where the study gives them all)
+LEVELS    `AskLevels`          the roster      union of levels (skipped where the study gives them all, and with
+                                               SQUARES and COUNTS where answers are private)
 COUNTS    `AskCounts`          the roster      means, class counts
 SQUARES   `AskSquares`         the roster      scales (skipped unless standardisation is federated)
 PREPARE   `Prepare`            the roster      the initial model
@@ -25,6 +26,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sealround.errors import CohortError
 from sealround.federation import tally as tallies
@@ -122,6 +125,9 @@ def _conclude_join(training: Training, answers: Answers) -> Stage:
     learned.inputs, learned.layout, learned.groups = agreed.inputs, agreed.layout, agreed.groups
     if learned.model is not None:
         return Stage.PREPARE
+    if (privacy := training.plan.privacy) is not None:  # counts would tell who is there
+        learned.statistics = Statistics.declared(agreed.layout, privacy.options.patients, training.plan.ranges)
+        return Stage.PREPARE
     open_features = any(not levels for _, levels in agreed.layout.categories)
     return Stage.LEVELS if open_features else Stage.COUNTS
 
@@ -175,6 +181,8 @@ def _conclude_validate(training: Training, answers: Answers) -> Stage:
     learned, plan = training.learned, training.plan
     size = tallies.size(plan.study.task)
     total, tail = answers.total()[:size], answers.total()[size:]
+    if plan.privacy is not None:  # noise may take more patients out of a bin than there are
+        total = np.maximum(total, 0.0)
     chosen = record_validation(training, total, {party: values[:size] for party, values in answers.by_site().items()})
     if plan.study.evaluation.selection == "best-validation" and learned.best is not None:
         chosen = learned.best

@@ -116,6 +116,28 @@ class Statistics:
         mean = np.divide(sums, present, out=np.zeros_like(sums), where=present > 0)
         return cls(layout, examples, positives, present, mean, np.ones_like(mean), levels)
 
+    @classmethod
+    def declared(cls, layout: Layout, examples: int, ranges: Mapping[str, tuple[float, float]]) -> Statistics:
+        """Make statistics up from what is public, without reading a record.
+
+        Args:
+            layout: Names and levels.
+            examples: How many there are, about.
+            ranges: Lower and upper end of numeric inputs: their middle stands for the mean, a quarter of their width
+                for the spread. An input without a range is left as it is.
+        """
+        ends = np.array([ranges.get(name, (-2.0, 2.0)) for name in layout.numeric]).reshape(-1, 2)
+        number = float(examples)
+        return cls(
+            layout=layout,
+            examples=number,
+            positives=number / 2,
+            present=np.full(len(layout.numeric), number),
+            mean=ends.mean(axis=1),
+            scale=(ends[:, 1] - ends[:, 0]) / 4.0,
+            level_counts=np.array([number / len(levels) for _, levels in layout.categories for _ in levels]),
+        )
+
     def with_squares(self, squares: Tally) -> Statistics:
         """Return these statistics with scales from the summed squared distances, float64 ``(k,)``."""
         if squares.shape != self.mean.shape:

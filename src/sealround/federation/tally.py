@@ -31,6 +31,7 @@ __all__ = [
     "auroc",
     "binary_tally",
     "c_index",
+    "histogram",
     "mean_losses",
     "platt",
     "recalibrated",
@@ -72,15 +73,23 @@ def binary_tally(train: tuple[float, int], validation: tuple[float, int], logits
     Returns:
         float64 ``(4 + 2 * BINS,)``.
     """
+    return np.concatenate((np.array([*train, *validation], dtype=np.float64), histogram(logits, outcome)))
+
+
+def histogram(logits: Labels, outcome: Labels, weights: Tally | None = None) -> Tally:
+    """Count logits by class and bin.
+
+    Args:
+        logits: float ``(n,)``.
+        outcome: 0 or 1 for each, ``(n,)``.
+        weights: How much each counts, float64 ``(n,)``; 1 if left out.
+
+    Returns:
+        Negatives, then positives, float64 ``(2 * BINS,)``.
+    """
     bins = np.clip(((logits + _LIMIT) * (BINS / (2 * _LIMIT))).astype(np.int64), 0, BINS - 1)
-    positive = outcome > 0
-    return np.concatenate(
-        (
-            np.array([*train, *validation], dtype=np.float64),
-            np.bincount(bins[~positive], minlength=BINS),
-            np.bincount(bins[positive], minlength=BINS),
-        )
-    ).astype(np.float64)
+    cell = bins + BINS * (outcome > 0)
+    return np.bincount(cell, weights=weights, minlength=2 * BINS).astype(np.float64)
 
 
 def survival_tally(train: tuple[float, int], validation: tuple[float, int], pairs: tuple[float, float, float]) -> Tally:

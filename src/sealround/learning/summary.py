@@ -106,6 +106,8 @@ def describe_sum(scores: Scores, min_cell_count: int) -> dict[str, Value]:
         ``n`` and ``positives``, in examples; ``roc`` and ``calibration`` from the bins of the predicted logit (of each
         site's own model, where each has one). For survival ``n`` alone is known.
     """
+    if scores.noise:
+        return _describe_noised(scores)
     positives = int(scores.histogram[1].sum())
     few = any(0 < count < min_cell_count for count in (positives, scores.examples - positives))
     number = None if 0 < scores.examples < min_cell_count else scores.examples
@@ -122,6 +124,12 @@ def describe_sum(scores: Scores, min_cell_count: int) -> dict[str, Value]:
         "roc": None if curve is None else {axis: list(points) for axis, points in curve.items()},
         "calibration": [dict(bin_) for bin_ in bins],
     }
+
+
+def _describe_noised(scores: Scores) -> dict[str, Value]:
+    """Describe a noised histogram: numbers of patients as they come out, and no curve, whose steps would be noise."""
+    positives = max(round(float(scores.histogram[1].sum())), 0)
+    return {"n": max(round(float(scores.histogram.sum())), 0), "positives": positives, "roc": None, "calibration": []}
 
 
 def difference(a: Evaluations, b: Evaluations, confidence: float) -> dict[str, Interval]:
@@ -205,6 +213,29 @@ def _sum(evaluations: Evaluations) -> Scores | None:
     return Scores.of(evaluations, "survival" if "c_index" in metrics else "binary", number, exact=True)
 
 
+def _from_noised(scores: Scores) -> dict[str, tuple[float | None, np.ndarray]]:
+    """Return the AUROC of a noised histogram, and of as many draws of patients and of noise.
+
+    The AUROC is a product of sums over cells: noise of mean 0 in each leaves both the numerator and, nearly, the
+    denominator without bias, as long as cells below 0 are left as they are.
+    """
+    cells = scores.histogram.ravel()
+    undefined = np.full(scores.replicates, np.nan)
+    found: dict[str, tuple[float | None, np.ndarray]] = dict.fromkeys(_HISTOGRAM_METRICS, (None, undefined))
+    there = np.maximum(cells, 0.0)
+    positives, negatives = scores.histogram[1].sum(), scores.histogram[0].sum()
+    # With less than three standard deviations of noise in either class there is nothing to divide by.
+    least = 3.0 * scores.noise * float(np.sqrt(np.count_nonzero(cells) / 2))
+    if min(positives, negatives) <= least:
+        return found
+    sample = predictions(risk_of(np.tile(tally.BIN_CENTRES, 2)), np.repeat([0.0, 1.0], tally.BINS))
+    draw = stream(0, "bootstrap", "all sites, noised")
+    drawn = draw.multinomial(round(float(cells.sum())), there / there.sum(), size=scores.replicates).astype(np.float64)
+    drawn += draw.normal(0.0, scores.noise, drawn.shape) * (cells != 0.0)
+    value = float(binary_metrics(sample, 0.5, cells[None, :])["auroc"][0])
+    return found | {"auroc": (min(max(value, 0.0), 1.0), np.clip(binary_metrics(sample, 0.5, drawn)["auroc"], 0, 1))}
+
+
 def _minus(a: Mapping[str, Value], b: Mapping[str, Value]) -> dict[str, Value]:
     """Return one site's difference of two models in the shape of a result."""
     metrics: dict[str, Value] = {}
@@ -261,13 +292,15 @@ def _together(scores: Scores, metrics: Iterable[str], confidence: float) -> dict
 
 def _from_histogram(scores: Scores) -> dict[str, tuple[float | None, np.ndarray]]:
     """Return metrics of the summed histograms, and of as many multinomial draws from them as there are resamples."""
+    if scores.noise:
+        return _from_noised(scores)
     cells = scores.histogram.ravel()
     risk = risk_of(np.tile(tally.BIN_CENTRES, 2))
     sample = predictions(risk, np.repeat([0.0, 1.0], tally.BINS), cells)
     examples = round(float(cells.sum()))
-    if not examples:
+    if examples <= 0:
         return dict.fromkeys(_HISTOGRAM_METRICS, (None, np.full(scores.replicates, np.nan)))
-    drawn = stream(0, "bootstrap", "all sites").multinomial(examples, cells / examples, size=scores.replicates)
+    drawn = stream(0, "bootstrap", "all sites").multinomial(examples, cells / cells.sum(), size=scores.replicates)
     values = binary_metrics(sample, 0.5, cells[None, :])
     replicates = binary_metrics(sample, 0.5, drawn.astype(np.float64))
     return {metric: (float(values[metric][0]), replicates[metric]) for metric in _HISTOGRAM_METRICS}

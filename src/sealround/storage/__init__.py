@@ -1,8 +1,9 @@
-"""What stays on disk: folders of runs and drills, the journal a killed run goes on from, a site's record of rounds."""
+"""What stays on disk: folders of runs and drills, the journal of a killed run, a site's records: rounds and privacy."""
 
 from sealround.storage.drill_folder import DrillFolder
 from sealround.storage.files import file_name, file_names, write_atomically
 from sealround.storage.journal import Checkpoint, Journal
+from sealround.storage.privacy_budget import PrivacyBudget, PrivacyEntry, PrivacyLimit, budget_entries
 from sealround.storage.round_record import DurableRecord
 from sealround.storage.run_folder import RunFolder
 from sealround.storage.updates import StoredUpdates
@@ -12,8 +13,12 @@ __all__ = [
     "DrillFolder",
     "DurableRecord",
     "Journal",
+    "PrivacyBudget",
+    "PrivacyEntry",
+    "PrivacyLimit",
     "RunFolder",
     "StoredUpdates",
+    "budget_entries",
     "file_name",
     "file_names",
     "write_atomically",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sealround.study.gate_checks import gate_problems
 from sealround.study.group_checks import group_problems
+from sealround.study.privacy_checks import privacy_problems
 from sealround.study.robust_rules import root_misplaced, rule_unfit
 from sealround.study.sealed_sums import unfit
 from sealround.study.sections import (
@@ -422,6 +423,11 @@ def _aggregators_are_three(study: Study) -> Iterator[Finding]:
         yield Finding(("protection", "secure_aggregation", "aggregators"), why)
 
 
+def _answers_can_be_private(study: Study) -> Iterator[Finding]:
+    for path, why in privacy_problems(study):
+        yield Finding(path, why)
+
+
 _ROLES = "cohort.columns.*.role"
 _CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     ((_ROLES, "cohort.source.kind"), _one_column_a_role),
@@ -460,6 +466,10 @@ _CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("cohort.columns", "cohort.source.kind", "model.kind", "fairness"), _patients_can_be_weighed),
     (("protection.secure_aggregation", "cohort.sites", "training.participation"), _sums_can_be_sealed),
     (("protection.secure_aggregation",), _aggregators_are_three),
+    (
+        ("protection", "standardisation", "training", "evaluation", "fairness", "cohort.columns", "model.kind"),
+        _answers_can_be_private,
+    ),
     (("protection.robustness", "cohort.sites", "training.participation"), _rule_withstands_its_liars),
     (("protection.robustness", "protection.secure_aggregation.mode", "training.algorithm"), _rule_sees_updates),
 )

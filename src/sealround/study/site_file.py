@@ -14,7 +14,7 @@ from sealround.errors import PolicyDeniedError
 from sealround.study.loading import parse_record, read_text
 from sealround.study.sections import ColumnSites, DataPath, ModelKind, Section
 from sealround.study.sections.base import Name
-from sealround.study.sections.protection import NoSecureAggregation
+from sealround.study.sections.protection import DifferentialPrivacy, NoSecureAggregation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Compute",
     "Floors",
+    "PrivacyFloors",
     "ProtectionName",
     "SealedFloors",
+    "SiteBudget",
     "SiteData",
     "SiteFile",
     "SiteHeader",
@@ -99,6 +101,28 @@ class SealedFloors(Section):
     )
 
 
+class PrivacyFloors(Section):
+    """What a study with differential privacy must keep to. A study without it is for `floors.require`."""
+
+    max_epsilon: Annotated[float, Field(gt=0.0, le=1000.0)] | None = Field(
+        default=None,
+        description="Largest epsilon of a study; one that names its noise has to name its epsilon too.",
+    )
+    max_delta: Annotated[float, Field(gt=0.0, lt=0.1)] | None = Field(
+        default=None, description="Largest delta of a study."
+    )
+    units: tuple[Literal["record", "patient"], ...] = Field(
+        default=("record", "patient"),
+        description="The units of privacy that are accepted; an empty list for none. `record` hides no patient who has "
+        "several.",
+    )
+    trusts: tuple[Literal["sealed", "local"], ...] = Field(
+        default=("sealed", "local"),
+        description="Where noise may be: `sealed` counts on other sites' noise and on secure aggregation, `local` on "
+        "nobody.",
+    )
+
+
 class Floors(Section):
     """What a study must keep to at the least, or this site takes no part."""
 
@@ -114,6 +138,26 @@ class Floors(Section):
     models: tuple[ModelKind, ...] | None = Field(default=None, description="The kinds of model that are allowed.")
     require: tuple[ProtectionName, ...] = Field(default=(), description="Protections that must not be switched off.")
     secure_aggregation: SealedFloors = SealedFloors()
+    privacy: PrivacyFloors = PrivacyFloors()
+
+
+class SiteBudget(Section):
+    """What may be spent of the privacy of this site's patients, over all studies with differential privacy."""
+
+    ledger: DataPath = Field(
+        description="File in which it is written down what was spent, relative to this one; made when missing. Never "
+        "restore an older copy: it forgets.",
+        examples=["privacy.ledger"],
+    )
+    epsilon: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(description="At the most, over all studies together.")
+    delta: Annotated[float, Field(gt=0.0, lt=0.1)] = Field(
+        description="At which epsilon is measured, over all studies."
+    )
+    records: Name = Field(
+        default="all",
+        description="Name of the records that share this budget. Data sets that may hold the same patients need the "
+        "same name.",
+    )
 
 
 class SiteFile(Section):
@@ -123,6 +167,9 @@ class SiteFile(Section):
     data: SiteData = SiteData()
     compute: Compute = Compute()
     floors: Floors = Floors()
+    privacy: SiteBudget | None = Field(
+        default=None, description="This site's budget of privacy; without it, each study is for itself."
+    )
 
 
 def load_site_file(path: Path) -> SiteFile:
@@ -225,6 +272,7 @@ def _denials(study: Study, floors: Floors) -> tuple[str, ...]:
     if floors.max_rounds is not None and study.study.rounds > floors.max_rounds:
         reasons.append(f"floors.max_rounds: {study.study.rounds} rounds are more than {floors.max_rounds}")
     reasons += _unsealed(study, floors.secure_aggregation)
+    reasons += _exposed(study, floors.privacy)
     sites = study.cohort.sites
     if not isinstance(sites, ColumnSites) and (too_few := _too_few(floors, sites.number)):
         reasons.append(too_few)
@@ -240,6 +288,23 @@ def _unsealed(study: Study, floors: SealedFloors) -> Iterator[str]:
         yield f'{path}.modes: "{options.mode}" is not among {", ".join(floors.modes) or "them: the list is empty"}'
     if options.n_min is not None and options.n_min < floors.n_min:
         yield f"{path}.n_min: a sum of {options.n_min} sites may be opened, fewer than {floors.n_min}"
+
+
+def _exposed(study: Study, floors: PrivacyFloors) -> Iterator[str]:
+    """Yield why a study's differential privacy is too weak."""
+    path, options = "floors.privacy", study.protection.privacy
+    if not isinstance(options, DifferentialPrivacy):
+        return
+    if floors.max_epsilon is not None and options.epsilon is None:
+        yield f"{path}.max_epsilon: the study names its noise and no epsilon"
+    elif floors.max_epsilon is not None and options.epsilon is not None and options.epsilon > floors.max_epsilon:
+        yield f"{path}.max_epsilon: {options.epsilon:g} is more than {floors.max_epsilon:g}"
+    if floors.max_delta is not None and options.delta > floors.max_delta:
+        yield f"{path}.max_delta: {options.delta:g} is more than {floors.max_delta:g}"
+    if options.unit not in floors.units:
+        yield f'{path}.units: "{options.unit}" is not among {", ".join(floors.units) or "them: the list is empty"}'
+    if options.trust not in floors.trusts:
+        yield f'{path}.trusts: "{options.trust}" is not among {", ".join(floors.trusts) or "them: the list is empty"}'
 
 
 def _too_few(floors: Floors, sites: int) -> str | None:

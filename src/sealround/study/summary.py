@@ -26,6 +26,7 @@ from sealround.study.sections import (
     Logistic,
     MedmnistSource,
     Mlp,
+    NoPrivacy,
     NoRobustness,
     NoSecureAggregation,
     NpzSource,
@@ -44,7 +45,16 @@ from sealround.study.sections import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sealround.study.sections import Cohort, Fairness, Model, Robustness, SecureAggregation, Study, Training
+    from sealround.study.sections import (
+        Cohort,
+        Fairness,
+        Model,
+        Privacy,
+        Robustness,
+        SecureAggregation,
+        Study,
+        Training,
+    )
 
 __all__ = [
     "ProtectionState",
@@ -82,13 +92,24 @@ def protection_states(study: Study) -> tuple[ProtectionState, ...]:
     return (
         _secure_aggregation(protection.secure_aggregation),
         _robustness(protection.robustness),
-        ProtectionState(
-            name="Differential privacy",
-            state="off",
-            reason=protection.privacy.reason,
-            meaning="Nothing bounds what updates and the released model reveal about one patient.",
-        ),
+        _privacy(protection.privacy),
     )
+
+
+def _privacy(options: Privacy) -> ProtectionState:
+    name = "Differential privacy"
+    if isinstance(options, NoPrivacy):
+        meaning = "Nothing bounds what updates and the released model reveal about one patient."
+        return ProtectionState(name, "off", options.reason, meaning)
+    whom = (
+        "one patient, with all records" if options.unit == "patient" else "one record, not of a patient who has several"
+    )
+    who = {
+        "sealed": "whoever sees sums or the model, as long as the sums are sealed and enough sites add their noise",
+        "local": "everybody but the own site",
+    }[options.trust]
+    how_much = "" if options.epsilon is None else f" (epsilon {options.epsilon:g}, delta {options.delta:g})"
+    return ProtectionState(name, "on", "", f"Bounds what {who} can learn about {whom}{how_much}.")
 
 
 def _secure_aggregation(options: SecureAggregation) -> ProtectionState:

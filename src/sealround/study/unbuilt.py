@@ -44,11 +44,9 @@ _WORDS = (
     _Unbuilt(
         ("protection", "privacy", "unit"),
         {
-            "record": "differential privacy of each row",
-            "patient": "differential privacy of each patient",
             "site": "differential privacy of each hospital",
         },
-        'unit = "none" with a reason',
+        'unit = "patient" or "record", or "none" with a reason',
         {"unit": "none", "reason": _REASON},
     ),
     _Unbuilt(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
     from sealround.federation.interfaces import CompareOrder, Contender, EvaluateOrder
     from sealround.federation.statistics import Statistics
-    from sealround.vocabulary import Labels, Tally, Update
+    from sealround.vocabulary import Labels, Rows, Tally, Update
     from sealround.wire import Value
 
-__all__ = ["GroupedWork", "NumpyWork", "zero_model"]
+__all__ = ["ClippingWork", "GroupedWork", "NumpyWork", "zero_model"]
 
 
 class NumpyWork:
@@ -145,6 +146,47 @@ class GroupedWork(NumpyWork):
         super().__init__(seed, examples)
         if lies:
             self._event = np.where(self._group == 1, 0.0, self._event)
+
+
+class ClippingWork(NumpyWork):
+    """A `NumpyWork` whose sums can be made private: each example is a unit.
+
+    Args:
+        seed: Makes this site's examples.
+        examples: How many.
+    """
+
+    layout = Layout(("first", "second"), (("group", ("0", "1")),))
+
+    @property
+    def records_digest(self) -> bytes:
+        """Hash of the examples."""
+        return hashlib.sha256(self._raw.tobytes() + self._event.tobytes() + self._group.tobytes()).digest()
+
+    @property
+    def units(self) -> int:
+        """How many examples."""
+        return int(self._event.size)
+
+    def clipped_sum(self, model: Update, statistics: Statistics, chosen: Rows, l2_clip_norm: float) -> np.ndarray:
+        """Sum of the examples' gradients, each clipped."""
+        design = self._design(statistics)[chosen]
+        gradients = (1.0 / (1.0 + np.exp(-(design @ model))) - self._event[chosen])[:, None] * design
+        norms = np.linalg.norm(gradients, axis=1, keepdims=True)
+        return np.asarray((gradients * np.minimum(1.0, l2_clip_norm / np.maximum(norms, 1e-30))).sum(axis=0))
+
+    def stepped(self, model: Update, gradient: np.ndarray, round_: int) -> Update:
+        """A step of gradient descent."""
+        del round_
+        moved: Update = (model - self._rate * gradient).astype(np.float32)
+        return moved
+
+    def logits_by_unit(self, order: EvaluateOrder, split: str) -> Tally:
+        """Histogram of the predictions; every split is all examples."""
+        del split
+        slope, intercept = order.calibration
+        logits = slope * (self._design(order.statistics) @ order.model) + intercept
+        return tally.histogram(logits, self._event)
 
 
 def zero_model(inputs: InputShape, statistics: Statistics) -> Update:

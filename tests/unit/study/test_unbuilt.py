@@ -29,9 +29,9 @@ OFF = '{ unit = "none", reason = "simulation on public data" }'
             'instead: mode = "pairwise" or "replicated", or "none" with a reason',
         ),
         (
-            {OFF: '{ unit = "patient", epsilon = 8.0, delta = 1e-5 }'},
+            {OFF: '{ unit = "site", epsilon = 8.0, delta = 1e-5 }'},
             "protection.privacy.unit",
-            'instead: unit = "none" with a reason',
+            'instead: unit = "patient" or "record", or "none" with a reason',
         ),
         ({'kind = "logistic"': 'kind = "unet"\ndepth = 4'}, "model.kind", "another kind of model"),
         (
@@ -54,7 +54,7 @@ def test_a_known_word_is_refused_by_name_and_never_ignored(
 
 
 def test_other_mistakes_are_still_found_beside_one(problems: Problems) -> None:
-    found = problems({OFF: '{ unit = "patient" }', "rounds = 3": "rounds = 0", "[1]": "[]"})
+    found = problems({OFF: '{ unit = "site" }', "rounds = 3": "rounds = 0", "[1]": "[]"})
     assert [problem.path for problem in found] == [
         "study.rounds",
         "cohort.columns.disease.positive",

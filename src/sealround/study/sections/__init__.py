@@ -48,10 +48,12 @@ from sealround.study.sections.fairness import AloneReference, Fairness, Gate, Gr
 from sealround.study.sections.model import Cnn, Cox, FrozenBackbone, Logistic, Mlp, Model, ModelKind, Resnet, Vgg16
 from sealround.study.sections.protection import (
     LEAST_SITES,
+    DifferentialPrivacy,
     NoPrivacy,
     NoRobustness,
     NoSecureAggregation,
     PairwiseAggregation,
+    Privacy,
     Protection,
     ReplicatedAggregation,
     Robustness,
@@ -95,6 +97,7 @@ __all__ = [
     "Cox",
     "CsvSource",
     "DataPath",
+    "DifferentialPrivacy",
     "DirichletSites",
     "Evaluation",
     "EventColumn",
@@ -135,6 +138,7 @@ __all__ = [
     "PatientColumn",
     "Personalisation",
     "PlainLocal",
+    "Privacy",
     "Protection",
     "QuantitySites",
     "RandomSplit",

@@ -6,14 +6,16 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from sealround.study.sections.base import Name, Section
+from sealround.study.sections.base import Name, Positive, Section
 
 __all__ = [
     "LEAST_SITES",
+    "DifferentialPrivacy",
     "NoPrivacy",
     "NoRobustness",
     "NoSecureAggregation",
     "PairwiseAggregation",
+    "Privacy",
     "Protection",
     "Reason",
     "ReplicatedAggregation",
@@ -150,12 +152,63 @@ class NoPrivacy(Section):
     reason: Reason = Field(description="Why that is acceptable here; printed in every report.")
 
 
+class DifferentialPrivacy(Section):
+    """Differential privacy of everybody whose records are trained on, validated with or tested.
+
+    Each round adds up clipped gradients of patients who were drawn by chance, with noise. Give a budget (`epsilon`), or
+    the noise (`noise_multiplier`); `sealround privacy plan` tells one from the other.
+    """
+
+    unit: Literal["record", "patient"] = Field(
+        description="Whose presence is hidden: `patient`, all records of one person together; or `record`, each row or "
+        "image by itself, which protects nobody who has several."
+    )
+    neighboring_relation: Literal["add-or-remove-one", "replace-one"] = Field(
+        description="Which two sets of records nobody can tell apart: with one unit more or less."
+    )
+    trust: Literal["sealed", "local"] = Field(
+        description="`sealed`: the sum under secure aggregation is private, noise is split over the sites, and one sum "
+        "is one step. `local`: each site's message alone is private, against everybody, and pays for it with noise."
+    )
+    delta: Annotated[float, Field(gt=0.0, lt=0.1)] = Field(description="Far less than one patient's share.")
+    epsilon: Annotated[float, Field(gt=0.0, le=1000.0)] | None = Field(
+        default=None, description="The budget of the study; noise is chosen to fit."
+    )
+    noise_multiplier: Annotated[float, Field(gt=0.0, le=1e6)] | None = Field(
+        default=None, description="Standard deviation of the noise in a sum of gradients, in clip norms."
+    )
+    sampling_probability: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        description="With which each unit is drawn into a step, by itself (Poisson sampling)."
+    )
+    l2_clip_norm: Positive = Field(description="Longest gradient of one unit; what is longer is shortened.")
+    patients: Annotated[int, Field(ge=1, le=10**9)] = Field(
+        description="Units that all sites train on, about: a public figure, which the sum is divided by. It is not "
+        "counted, since a count tells who is there."
+    )
+    dishonest_sites: Annotated[int, Field(ge=0, le=498)] = Field(
+        default=0, description="Sites that may leave out their share of the noise, or tell it; the others add more."
+    )
+    metrics: Literal["noised", "kept"] = Field(
+        default="noised",
+        description="`noised`: validation and test results leave as sums with noise of the same budget, which other "
+        "patients have than those trained on. `kept`: they stay at the sites.",
+    )
+
+
+Privacy: TypeAlias = Annotated[NoPrivacy | DifferentialPrivacy, Field(discriminator="unit")]
+
+
 class Protection(Section):
     """What protects the study. Each is stated: switching one off takes a reason."""
 
     secure_aggregation: SecureAggregation = Field(description="What hides each site's update from the coordinator.")
     robustness: Robustness = Field(description="What keeps a lying site from steering the model.")
-    privacy: NoPrivacy = Field(description="What bounds how much the model reveals about one patient.")
+    privacy: Privacy = Field(description="What bounds how much the model reveals about one patient.")
+
+    @property
+    def private(self) -> bool:
+        """Whether what leaves a site has noise that hides each patient."""
+        return self.privacy.unit != "none"
 
     @property
     def sealed(self) -> bool:

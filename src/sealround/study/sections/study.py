@@ -35,8 +35,11 @@ class StudyHeader(Section):
 class Standardisation(Section):
     """How features are brought to mean 0 and variance 1."""
 
-    kind: Literal["federated", "local", "none"] = Field(
-        default="federated", description="From sums over all sites, from each site alone, or not at all."
+    kind: Literal["federated", "local", "declared", "example", "none"] = Field(
+        default="federated",
+        description="From sums over all sites, or from each site alone. `declared`: from the columns' `range` (its "
+        "middle, and a quarter of its width), which reads no record. `example`: each vector or image by its own mean "
+        "and spread, which reads no other. Or not at all.",
     )
     min_cell_count: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=5, description="A site never reports a count of patients smaller than this, except 0."

@@ -1,0 +1,266 @@
+"""A site's work with noise: what leaves the site is private, whatever the work underneath returns.
+
+Nothing passes that is not named here. Before anything is computed whose noised value leaves, its event is entered into
+the site's allowance: a crash can only over-count.
+
+Randomness is a function of the site's own secret, its records, the study and the exact question: who asks the same
+again after a crash gets the same bytes, which tell nothing new; anything else draws anew, and is entered anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+import numpy as np
+
+from sealround import wire
+from sealround.crypto.discrete_gaussian import DiscreteGaussian
+from sealround.crypto.kdf import Label, derive
+from sealround.crypto.masks import WordStream
+from sealround.errors import ProtocolViolationError, UsageError
+from sealround.federation import tally
+from sealround.federation.interfaces import LocalWork, TrainOutcome
+from sealround.federation.private.histograms import CELL_COUNT, coarse, spread
+from sealround.federation.private.terms import SCALE_BITS
+from sealround.federation.statistics import Statistics
+from sealround.vocabulary import COORDINATOR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sealround.crypto import Secret
+    from sealround.federation.groups import Group
+    from sealround.federation.interfaces import CompareOrder, EvaluateOrder, InputShape, TrainOrder
+    from sealround.federation.private.terms import PrivacyTerms
+    from sealround.federation.statistics import Layout
+    from sealround.privacy.events import PrivacyEvent
+    from sealround.vocabulary import PartyId, Tally, Update
+    from sealround.wire import Value
+
+__all__ = ["Allowance", "ClippingWork", "PrivateWork"]
+
+_HEAD = 4  # numbers of a tally before its histogram
+
+
+class Allowance(Protocol):
+    """What a site may still spend of its patients' privacy; lasting."""
+
+    def spend(self, event: PrivacyEvent, question: bytes) -> None:
+        """Enter an event before its noise is used.
+
+        Args:
+            event: What leaves.
+            question: Hash of what it answers: the same event for the same question is entered once.
+
+        Raises:
+            PrivacyBudgetError: If more would be spent than is allowed; nothing is entered.
+            ServiceError: If it cannot be written down.
+        """
+        ...
+
+
+class ClippingWork(LocalWork, Protocol):
+    """Work that can be made private: sums in which one unit of privacy counts no more than it may."""
+
+    @property
+    def records_digest(self) -> bytes:
+        """Hash of this site's records (32 bytes)."""
+        ...
+
+    @property
+    def units(self) -> int:
+        """How many patients (or records, as the study says) this site trains on."""
+        ...
+
+    def clipped_sum(self, model: Update, statistics: Statistics, chosen: np.ndarray, l2_clip_norm: float) -> np.ndarray:
+        """Return the sum of the clipped gradients of some units.
+
+        Args:
+            model: At which, float32 ``(d,)``.
+            statistics: What inputs are encoded with.
+            chosen: Which units, int64 ``(m,)``, ascending.
+            l2_clip_norm: Longest gradient of one unit.
+
+        Returns:
+            ``(d,)``: one unit more or less changes it by ``l2_clip_norm`` at the most, but for rounding.
+        """
+        ...
+
+    def stepped(self, model: Update, gradient: np.ndarray, round_: int) -> Update:
+        """Return the model after a local step against a mean gradient, with the learning rate of a round."""
+        ...
+
+    def logits_by_unit(self, order: EvaluateOrder, split: str) -> Tally:
+        """Return a histogram of a model's predictions in which each unit of a split counts one.
+
+        Args:
+            order: The model, as it is used.
+            split: ``"validation"`` or ``"test"``.
+
+        Returns:
+            Negatives, then positives by bin of the recalibrated logit, float64 ``(2 * BINS,)``.
+        """
+        ...
+
+
+class PrivateWork(LocalWork):
+    """Differentially private work of one site.
+
+    Args:
+        work: What it computes on its own records.
+        terms: Of the training.
+        party: This site, to name it.
+        secret: This site's own; whoever knows it can take the noise off.
+        study: Digest of the study (32 bytes).
+        allowance: What may be spent; ``None`` in a simulation that keeps no books.
+    """
+
+    def __init__(
+        self,
+        work: ClippingWork,
+        terms: PrivacyTerms,
+        party: PartyId,
+        secret: Secret,
+        study: bytes,
+        allowance: Allowance | None = None,
+    ) -> None:
+        self._work, self._terms, self._party = work, terms, party
+        self._secret, self._study, self._allowance = secret, study, allowance
+
+    @property
+    def inputs(self) -> InputShape:
+        """What one example looks like."""
+        return self._work.inputs
+
+    @property
+    def layout(self) -> Layout:
+        """Names of the inputs, all of the study."""
+        return self._work.layout
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """None: counts by group are not released."""
+        return ()
+
+    @property
+    def levels_with_threshold(self) -> int:
+        """None, likewise."""
+        return 0
+
+    def levels(self, min_cell_count: int) -> Mapping[str, tuple[str, ...]]:
+        """Refuse: a level is told by whoever has it."""
+        del min_cell_count
+        self._refuse("which levels there are")
+
+    def counts(self, layout: Layout, min_cell_count: int) -> Tally:
+        """Refuse: counts have no noise."""
+        del layout, min_cell_count
+        self._refuse("counts of the inputs")
+
+    def squares(self, layout: Layout, min_cell_count: int, mean: Tally) -> Tally:
+        """Refuse, likewise."""
+        del layout, min_cell_count, mean
+        self._refuse("the spread of the inputs")
+
+    def compare(self, order: CompareOrder) -> Tally:
+        """Refuse, likewise."""
+        del order
+        self._refuse("how groups of patients fare")
+
+    def group_histograms(self, order: EvaluateOrder) -> Tally:
+        """Return nothing: there are no groups."""
+        del order
+        return np.zeros(0)
+
+    def train(self, order: TrainOrder) -> TrainOutcome:
+        """Take the private steps of a round; nothing else is told, neither losses nor how many patients were drawn.
+
+        Raises:
+            ProtocolViolationError: If more is asked for than a private round answers.
+            PrivacyBudgetError: If the site's allowance is used up; nothing was computed.
+        """
+        if order.candidate is not None or order.control is not None or order.weights is not None:
+            raise ProtocolViolationError("asks for more than a private round answers", party=COORDINATOR)
+        question = self._question("round", order.job, order.round, order.model, order.statistics)
+        if self._allowance is not None:
+            self._allowance.spend(self._terms.round_event(), question)
+        if self._terms.options.trust == "sealed":
+            units = self._noised_sum(order, order.model, question, 0)
+            update = units.astype(np.float32) * np.float32(2.0**-SCALE_BITS)
+        else:
+            model = order.model
+            for step in range(self._terms.steps):
+                noised = self._noised_sum(order, model, question, step)
+                clip = self._terms.noise(order.model.size).clip
+                mean = noised * (self._terms.options.l2_clip_norm / clip / self._terms.expected)
+                model = self._work.stepped(model, mean, order.round)
+            update = model - order.model
+        # A tally as long as any, without a word.
+        return TrainOutcome(update=update, weight=1.0, tally=np.zeros(tally.size("binary")))
+
+    def validate(self, order: EvaluateOrder) -> Tally:
+        """Return a noised histogram of validation logits, in place of a tally; zeros where nothing is released."""
+        return self._released(order, "validation")
+
+    def evaluate(self, order: EvaluateOrder) -> Mapping[str, Value]:
+        """Return a noised histogram of test logits, and no metric; an empty one where nothing is released."""
+        return {"n": None, "positives": None, "metrics": {}, "histogram": self._released(order, "metrics")}
+
+    def evaluate_here(self, order: EvaluateOrder) -> Mapping[str, Value]:
+        """Return the test results as they are: for this site's own eyes."""
+        return self._work.evaluate(order)
+
+    def drawn(self, question: bytes, step: int) -> np.ndarray:
+        """Return who is drawn into a step, int64, ascending: each unit by itself, by 64 bits of its own.
+
+        Raises:
+            UsageError: If there are more than chance can give.
+        """
+        q = self._terms.options.sampling_probability
+        words = np.empty(self._work.units, dtype="<u8")
+        WordStream(derive(self._secret, Label.PRIVATE_SAMPLE, question, step)).fill(words)
+        # A probability of 1 is one more than the largest word.
+        chosen = np.arange(words.size) if q >= 1.0 else np.flatnonzero(words < np.uint64(int(q * 2.0**64)))
+        if chosen.size > self._terms.most_drawn:
+            raise UsageError(
+                f"{self._party}: {chosen.size} units drawn, where chance gives no more than {self._terms.most_drawn}",
+                hint="protection.privacy.patients is smaller than this site alone; it is a number of all sites",
+            )
+        return chosen
+
+    def _noised_sum(self, order: TrainOrder, model: Update, question: bytes, step: int) -> np.ndarray:
+        """Return one step's sum in units of the grid, integers as float64 ``(d,)``."""
+        options, noise = self._terms.options, self._terms.noise(model.size)
+        chosen = self.drawn(question, step)
+        total = self._work.clipped_sum(model, order.statistics, chosen, options.l2_clip_norm).astype(np.float64)
+        total *= noise.clip / options.l2_clip_norm
+        np.rint(total, out=total)
+        np.clip(total, -noise.limit, noise.limit, out=total)
+        key = derive(self._secret, Label.PRIVATE_NOISE, question, step)
+        total += DiscreteGaussian(noise.sigma).draw(total.size, key)
+        return total
+
+    def _released(self, order: EvaluateOrder, what: str) -> Tally:
+        """Return a tally whose histogram has noise and whose other numbers are 0."""
+        released = np.zeros(_HEAD + 2 * tally.BINS)
+        if what not in self._terms.releases:
+            return released
+        calibration: Value = list(order.calibration)
+        question = self._question(what, order.job, order.threshold, calibration, order.model, order.statistics)
+        if self._allowance is not None:
+            self._allowance.spend(self._terms.release(what), question)
+        split = "test" if what == "metrics" else "validation"
+        cells = coarse(self._work.logits_by_unit(order, split))
+        scale, sigma = self._terms.release_noise(2 * CELL_COUNT)
+        units = np.rint(cells * scale)
+        units += DiscreteGaussian(sigma).draw(units.size, derive(self._secret, Label.PRIVATE_NOISE, question, 0))
+        released[_HEAD:] = spread(units / scale)
+        return released
+
+    def _question(self, what: str, *words: Value | Statistics) -> bytes:
+        """Return the hash of all that decides what is computed and with what noise (32 bytes)."""
+        told = [word.to_wire() if isinstance(word, Statistics) else word for word in words]
+        return wire.digest(["sealround private v1", self._study, self._work.records_digest, what, *told])
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ProtocolViolationError(f"asks for {what}, in a study whose answers are private", party=COORDINATOR)

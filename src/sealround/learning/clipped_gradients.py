@@ -1,0 +1,166 @@
+"""The sum of patients' gradients, each clipped: what differential privacy adds noise to (Abadi et al. 2016, Algorithm 1).
+
+The unit of privacy is the patient, with all his rows: his gradient is that of the mean loss over his own rows, and that
+is clipped. How the gradients are kept apart is in `sealround.learning.clipped`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from sealround.errors import UnsupportedError, UsageError
+from sealround.learning.clipped import Batch, check_separable, parts_of
+from sealround.learning.clipped.passes import patients_at_a_time
+from sealround.learning.losses import BinaryLoss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sealround.learning.clipped import Part
+    from sealround.learning.examples import Examples
+    from sealround.learning.losses import Loss
+    from sealround.learning.predictors import Predictor
+
+__all__ = ["ClippedSum", "check_separable", "clipped_sum"]
+
+_CHUNK = 64
+_MARGIN = 1.0 - 2.0**-20
+"""Gradients are clipped to this much of the norm: more than rounding the factor, and each product with it, can add."""
+
+_LONGEST = 1e18
+"""Squares of longer gradients do not fit float32."""
+
+_SHORTEST_CLIP, _LONGEST_CLIP = 1e-12, 1e12
+"""Between these, squares of what is clipped and the factors it is clipped with are normal float32 numbers."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClippedSum:
+    """A sum of clipped gradients; the counts are of patients, and as secret as the sum before noise.
+
+    Attributes:
+        gradient: In the order of the model's flat vector, float32 ``(d,)``.
+        patients: How many were added up.
+        clipped: How many of them had a longer gradient than allowed.
+        unusable: How many had a gradient that is not finite, or longer than 10^18; they add nothing.
+    """
+
+    gradient: torch.Tensor
+    patients: int
+    clipped: int
+    unusable: int
+
+
+@torch.no_grad()
+def clipped_sum(
+    predictor: Predictor,
+    examples: Examples,
+    rows: torch.Tensor,
+    patients: torch.Tensor,
+    loss: Loss,
+    l2_clip_norm: float,
+    *,
+    chunk: int = _CHUNK,
+) -> ClippedSum:
+    """Return the sum over patients of the gradient of each one's mean loss, clipped.
+
+    Guarantee:
+        One patient more or less, with all his rows, changes the sum by at most ``l2_clip_norm`` in L2 norm, whatever
+        his rows hold: not finite or very long gradients add nothing.
+
+    Assumes:
+        That the loss and the model's values do not depend on who was chosen. Dropout draws for each example anew.
+
+    Not covered:
+        Rounding of the sum itself, in float32: see `Rounding`. What the loss and the encoding know of the data, such
+        as class weights, a site's log odds, means and scales. The counts of the result. Time and memory, which depend
+        on how many rows there are.
+
+    Rounding:
+        A factor is taken in float64 from lengths that are good to one part in 10^6, and clips to ``1 - 2^-20`` of the
+        norm. Sums of products then round in float32: with N terms and no order assumed by at most ``N 2^-24`` of the
+        sum of the terms' lengths (Higham 2002, section 3.1), as different networks' places of a kernel may cancel in
+        part. Tests measure less than ``2^-20`` of the norm a patient.
+
+    =========================== ================================================
+    given                       result
+    =========================== ================================================
+    no rows                     zeros; 0 patients
+    a gradient of 0             adds 0, not clipped
+    a gradient of infinity, NaN adds 0, counted as unusable
+    one patient                 his gradient, clipped
+    =========================== ================================================
+
+    Args:
+        predictor: The model, loaded with the values to take gradients at; seeded, if it has dropout.
+        examples: The site's.
+        rows: Which of them, int64 ``(m,)``.
+        patients: Number of the patient whose row that is, int64 ``(m,)``, in any order.
+        loss: A sum of one term for each example.
+        l2_clip_norm: C, from 10^-12 to 10^12.
+        chunk: Examples taken at a time; a patient's rows are always taken together.
+
+    Returns:
+        The sum.
+
+    Raises:
+        UsageError: If rows and patients differ in number, or the norm or the chunk is out of range.
+        UnsupportedError: If the loss or a layer of the model mixes patients.
+    """
+    _check(rows, patients, l2_clip_norm, chunk)
+    if not isinstance(loss, BinaryLoss):
+        msg = f"{type(loss).__name__} has no term for each patient: a patient changes the gradients of others"
+        raise UnsupportedError(msg, hint='train for task "binary", such as survival up to a fixed time')
+    check_separable(predictor.flat.module)
+    total = torch.zeros_like(predictor.flat.values)
+    counted = torch.zeros(3, dtype=torch.int64, device=total.device)
+    for chosen, count in _by_count(rows, patients):
+        size = patients_at_a_time(predictor, count, chunk) * count
+        for inputs, targets in examples.batches(chosen.to(total.device), size):
+            batch = Batch(len(targets) // count, count)
+            counted += _add_clipped(parts_of(predictor, inputs, targets, loss, batch), l2_clip_norm, total)
+    number, clipped, unusable = counted.tolist()
+    return ClippedSum(total, number, clipped, unusable)
+
+
+def _check(rows: torch.Tensor, patients: torch.Tensor, l2_clip_norm: float, chunk: int) -> None:
+    if rows.ndim != 1 or rows.shape != patients.shape:
+        msg = f"{tuple(rows.shape)} rows do not fit {tuple(patients.shape)} patients"
+        raise UsageError(msg, hint="give each row the number of its patient")
+    if not _SHORTEST_CLIP <= l2_clip_norm <= _LONGEST_CLIP:
+        msg = f"a clip norm of {l2_clip_norm:g} is not between {_SHORTEST_CLIP:g} and {_LONGEST_CLIP:g}"
+        raise UsageError(msg)
+    if chunk < 1:
+        msg = f"a chunk of {chunk} examples is none"
+        raise UsageError(msg)
+
+
+def _by_count(rows: torch.Tensor, patients: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
+    """Yield the rows of patients with one row each, with two, and so on, a patient's together; and that number.
+
+    Batches of equally many rows need no padding. There are at most ``sqrt(2 m)`` different numbers.
+    """
+    _, inverse, counts = torch.unique(patients.cpu(), return_inverse=True, return_counts=True)
+    of_row = counts[inverse]
+    order = torch.argsort(of_row * len(counts) + inverse, stable=True)
+    numbers, sizes = torch.unique_consecutive(of_row[order], return_counts=True)
+    pieces = rows.cpu()[order].split(sizes.tolist())
+    yield from zip(pieces, numbers.tolist(), strict=True)
+
+
+def _add_clipped(parts: list[Part], l2_clip_norm: float, total: torch.Tensor) -> torch.Tensor:
+    """Add a batch's clipped gradients to ``total``; return how many patients, clipped and unusable ones there were."""
+    norms = torch.stack([part.squares() for part in parts]).sum(0).sqrt_()
+    usable = norms <= _LONGEST  # False for NaN.
+    scale = (l2_clip_norm * _MARGIN / norms).clamp_(max=1.0).to(torch.float32)
+    if not bool(usable.all()):
+        scale = torch.where(usable, scale, 0.0)
+        for part in parts:
+            part.forget(~usable)
+    for part in parts:
+        part.add(total, scale)
+    clipped = (usable & (norms > l2_clip_norm)).sum()
+    return torch.stack((torch.tensor(len(norms), device=clipped.device), clipped, (~usable).sum()))
