@@ -32,7 +32,7 @@ from sealround.study import Study, load_study, study_digest
 from sealround.testing import Network, sealed_training
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-STUDIES = ("chest-xray-private.toml", "heart-disease-private.toml")
+STUDIES = ("chest-xray-private.toml", "heart-disease-private.toml", "breast-cancer-private.toml")
 
 
 def variant(study: Study, epsilon: float, trust: str, seed: int, local: dict[str, Any]) -> Study:
@@ -110,7 +110,7 @@ def main() -> None:
                 start = time.perf_counter()
                 local = {"steps": options.local_steps, "rate": options.local_rate}
                 rows = np.array([trained(variant(base, epsilon, trust, seed, local), places) for seed in options.seeds])
-                mean, spread = rows.mean(axis=0), rows.std(axis=0, ddof=min(1, len(rows) - 1))
+                mean, spread = rows.mean(axis=0), rows[:, :2].std(axis=0, ddof=min(1, len(rows) - 1))
                 print(
                     f"  {trust:7} epsilon {epsilon:<5g} AUROC {mean[0]:.4f} ± {spread[0]:.4f}"
                     f"  least {rows[:, 0].min():.4f}  accuracy {mean[1]:.4f} ± {spread[1]:.4f}  spent {mean[2]:.3f}"

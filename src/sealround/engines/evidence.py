@@ -18,6 +18,7 @@ from sealround.clinical.roles import roles_of
 from sealround.engines.gate_evidence import gate_evidence, is_withheld
 from sealround.engines.group_evidence import group_evidence, summed_groups
 from sealround.engines.model_file import threshold_of_groups
+from sealround.engines.privacy_evidence import declared_cohort, privacy_evidence, private_results, private_sums
 from sealround.engines.sealed_evidence import cohort_together, sealed_models
 from sealround.learning import describe_model, device_name, difference, summarise
 from sealround.study import study_digest
@@ -88,9 +89,12 @@ def gather(
     """
     hidden = study.protection.sealed or study.protection.private
     models, differences, counts = (sealed_models if hidden else _open_models)(study, local, trainings)
-    subgroups = group_evidence(study, local, counts)
+    models = private_results(study, models)
+    # Counts by group leave no site of a private study.
+    subgroups = None if study.protection.private else group_evidence(study, local, counts)
     coordinator = trainings.federated.coordinator
     gate = gate_evidence(study, groups_of(study), coordinator)
+    privacy = privacy_evidence(study, coordinator)
     return {
         "format": FORMAT,
         "sealround": __version__,
@@ -107,8 +111,9 @@ def gather(
         "differences": differences,
         **({} if subgroups is None else {"subgroups": subgroups}),
         **({} if gate is None else {"gate": gate}),
+        **({} if privacy is None else {"privacy": privacy}),
         "protection": [asdict(state) for state in protection_states(study)],
-        "aggregation": coordinator.sealing_summary(),
+        "aggregation": private_sums(study, coordinator.sealing_summary()),
         "robustness": _robustness(study, coordinator),
         "excluded": _excluded(trainings),
         "cost": _cost(study, trainings, seconds),
@@ -215,7 +220,9 @@ def _source(study: Study) -> dict[str, str | None]:
 def _patients(
     study: Study, local: Study, cohorts: Mapping[PartyId, SiteCohort], trainings: Trainings
 ) -> dict[str, Any]:
-    """Return table 1: of each site, or in a sealed study of all together."""
+    """Return table 1: of each site, in a sealed study of all together, in a private one of nobody."""
+    if study.protection.private:
+        return {"sites": {}, "together": declared_cohort(trainings.federated.plan.roster)}
     if study.protection.sealed:
         federated = trainings.federated
         together = cohort_together(study, federated.plan, federated.coordinator.trained.statistics)
@@ -271,6 +278,8 @@ def _rounds(job: Job) -> list[dict[str, Any]]:
     rounds = []
     for record in job.coordinator.history:
         tree: dict[str, Any] = record.to_wire()
+        if job.plan.privacy is not None:
+            tree["sites"] = {}  # each has nothing to say
         rounds.append(tree | {"seconds": seconds.get(record.round, 0.0)})
     return rounds
 

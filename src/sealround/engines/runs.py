@@ -21,6 +21,7 @@ from sealround.engines.simulation import Simulation
 from sealround.errors import ConsistencyError, Problem, StudyError, WithheldError
 from sealround.federation import Plan
 from sealround.federation.plan import FEDERATED
+from sealround.federation.private import PrivacyTerms
 from sealround.federation.site_policy import policy_of
 from sealround.report import render
 from sealround.storage import RunFolder, file_names
@@ -187,6 +188,7 @@ def _agree(
     cohorts = load_cohorts(local, places)
     roster = tuple(sorted(cohorts))
     a_round = Plan(study, FEDERATED, roster, roster).round_size(len(roster))
+    PrivacyTerms.of(study, a_round)  # what does not add up is said before anything is written
     if study.protection.sealed:
         sealed_plan(study).check(a_round)
         sealed_plan(study).check_names(roster)

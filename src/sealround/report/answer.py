@@ -10,11 +10,14 @@ from markupsafe import Markup
 from sealround.report.evidence import Estimate
 from sealround.report.figures.intervals import Axis, interval_axis, interval_row
 from sealround.report.gate import withheld
-from sealround.report.typography import decimal, interval, number_word, plural, signed, whole
+from sealround.report.private_answer import private_sentences
+from sealround.report.sealing import small
+from sealround.report.typography import decimal, interval, number_word, plural, signed, upward, whole
 from sealround.report.voice import LABELS
 
 if TYPE_CHECKING:
-    from sealround.report.evidence import ModelResult
+    from sealround.report.evidence import Aggregation, ModelResult
+    from sealround.report.privacy_entries import PrivacyFacts
     from sealround.report.voice import Voice
 
 __all__ = ["Answer", "IntervalRow", "Tile", "answer", "verdict"]
@@ -104,6 +107,8 @@ def _sentences(voice: Voice) -> list[Markup]:
                 "<strong>No model was released.</strong> The one that was trained did not pass the study\u2019s gate."
             )
         ]
+    if voice.evidence.privacy is not None:
+        return private_sentences(voice, voice.evidence.privacy)
     evidence, metric = voice.evidence, voice.metric
     together = evidence.federated.mean.get(voice.primary, Estimate())
     total = len(evidence.cohort.roster)
@@ -228,6 +233,8 @@ def _whole(voice: Voice) -> list[Markup]:
 
 def _tiles(voice: Voice) -> list[Tile]:
     evidence, primary = voice.evidence, voice.primary
+    if evidence.privacy is not None:
+        return _private_tiles(voice, evidence.privacy)
     tiles = []
     for series, label in LABELS.items():
         model = evidence.models.get(series)
@@ -240,9 +247,7 @@ def _tiles(voice: Voice) -> list[Tile]:
     if evidence.aggregation is not None:
         everyone = evidence.federated.everyone.get(primary, Estimate())
         tiles.append(Tile("Together, all test patients", voice.number(everyone.value), voice.interval(everyone)))
-        smallest = evidence.aggregation.smallest
-        note = f"a sum of fewer than {evidence.aggregation.n_min} is never opened"
-        tiles.append(Tile(f"{voice.sites().capitalize()} in the smallest sum", whole(smallest), note))
+        tiles.append(_smallest(voice, evidence.aggregation))
     elif len(evidence.cohort.sites) > 1:
         worst = evidence.federated.worst.get(primary, Estimate())
         gap = evidence.federated.gap.get(primary, Estimate())
@@ -251,6 +256,27 @@ def _tiles(voice: Voice) -> list[Tile]:
         )
         tiles.append(Tile("Gap, best to worst", voice.number(gap.value), voice.interval(gap)))
     return tiles
+
+
+def _private_tiles(voice: Voice, privacy: PrivacyFacts) -> list[Tile]:
+    """Make the key numbers of a private run: what it reached, if that left, and what it spent."""
+    tiles = []
+    for series in voice.evidence.models:
+        if series != "federated" or privacy.noised:
+            found = voice.leading(series)
+            note = voice.interval(found)
+            label = f"{LABELS[series]}, {voice.metric.label}"
+            tiles.append(Tile(label, voice.number(found.value), note, accent=series == "federated"))
+    each = f"one {privacy.unit} spends it at the most; delta {small(privacy.delta)}"
+    tiles.append(Tile("Epsilon", upward(privacy.epsilon), each))
+    if voice.evidence.aggregation is not None:
+        tiles.append(_smallest(voice, voice.evidence.aggregation))
+    return tiles
+
+
+def _smallest(voice: Voice, found: Aggregation) -> Tile:
+    note = f"a sum of fewer than {found.n_min} is never opened"
+    return Tile(f"{voice.sites().capitalize()} in the smallest sum", whole(found.smallest), note)
 
 
 _LONG = {
@@ -262,7 +288,9 @@ _LONG = {
 
 def _means(voice: Voice) -> tuple[Axis, tuple[IntervalRow, ...]]:
     found = {
-        name: model.mean[voice.primary] for name, model in voice.evidence.models.items() if voice.primary in model.mean
+        name: voice.leading(name)
+        for name, model in voice.evidence.models.items()
+        if (voice.leading(name).value is not None if voice.private else voice.primary in model.mean)
     }
     axis = Axis.around(list(found.values()), voice.metric.chance)
     rows = tuple(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sealround.report.gate_entries import GateFacts
     from sealround.report.group_entries import Subgroups
+    from sealround.report.privacy_entries import PrivacyFacts
 
 __all__ = [
     "MODELS",
@@ -118,7 +119,7 @@ class Together:
 
 @dataclass(frozen=True, slots=True)
 class CohortFacts:
-    """Where the data are from, and table 1: by site, or where sums are sealed of all together.
+    """Where the data are from, and table 1: by site, or where sums are sealed or noised of all together.
 
     ``simulated`` is ``None`` where the evidence does not say.
     """
@@ -193,7 +194,7 @@ class SiteResult:
 class ModelResult:
     """One model at every site, and what follows over sites.
 
-    Where sums are sealed ``sites``, ``worst`` and ``gap`` are empty, ``defined`` counts the sites at which each metric
+    Where sums are sealed, or results private, ``sites``, ``worst`` and ``gap`` are empty, ``defined`` counts the sites at which each metric
     is, and ``together`` has all test patients in one heap. ``group_thresholds`` are those of groups that do not have
     ``threshold``.
     """
@@ -332,6 +333,7 @@ class Evidence:
     robustness: RobustAggregation | None = None
     gate: GateFacts | None = None
     subgroups: Subgroups | None = None
+    privacy: PrivacyFacts | None = None
 
     @property
     def federated(self) -> ModelResult:

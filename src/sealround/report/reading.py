@@ -35,6 +35,7 @@ from sealround.report.gate_entries import check_gate_facts, read_gate
 from sealround.report.group_entries import subgroups
 from sealround.report.metrics import METRICS
 from sealround.report.nodes import Node
+from sealround.report.privacy_entries import check_privacy_facts, read_privacy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,7 @@ FORMAT = "sealround-evidence/1"
 _SECTIONS = frozenset(
     {
         "format", "sealround", "study", "cohort", "rounds", "models",
-        "differences", "subgroups", "gate", "protection", "aggregation", "robustness", "excluded",
+        "differences", "subgroups", "gate", "privacy", "protection", "aggregation", "robustness", "excluded",
         "cost", "environment",
     }
 )  # fmt: skip
@@ -88,6 +89,7 @@ def read_evidence(evidence: Mapping[str, object]) -> Evidence:
         robustness=_robustness(root.get("robustness")),
         subgroups=subgroups(root.get("subgroups")),
         gate=read_gate(root.get("gate")),
+        privacy=read_privacy(root.get("privacy")),
     )
     _check(read)
     return read
@@ -95,10 +97,10 @@ def read_evidence(evidence: Mapping[str, object]) -> Evidence:
 
 def _check(read: Evidence) -> None:
     known = set(read.cohort.roster)
-    if read.aggregation is not None:
+    if read.aggregation is not None or read.privacy is not None:
         _check_sealed(read)
     elif read.cohort.together is not None:
-        raise ConsistencyError("evidence: cohort.together is for a study whose sums are sealed")
+        raise ConsistencyError("evidence: cohort.together is for a study whose sums are sealed or noised")
     for name, model in read.models.items():
         if not model.sites.keys() <= known:
             raise ConsistencyError(f"evidence: model {name} has results of a site that the cohort does not list")
@@ -108,22 +110,23 @@ def _check(read: Evidence) -> None:
     if judged is not None and not {*(entry.site for entry in judged.sites), *filter(None, (judged.root,))} <= known:
         raise ConsistencyError("evidence: robustness lists a site that the cohort does not list")
     check_gate_facts(read.gate, known)
+    check_privacy_facts(read.privacy, known, sealed=read.aggregation is not None)
     numbers = [entry.round for entry in read.rounds]
     if numbers != sorted(set(numbers)):
         raise ConsistencyError("evidence: rounds are not in order, or one is there twice")
 
 
 def _check_sealed(read: Evidence) -> None:
-    """Refuse a sealed study's evidence that tells what one site has: a page of it would."""
+    """Refuse a sealed or private study's evidence that tells what one site has: a page of it would."""
     told = [
         *(f"models.{name}" for name, model in read.models.items() if model.sites or model.worst or model.gap),
         *(f"rounds[{place}]" for place, entry in enumerate(read.rounds) if entry.sites),
         *(["cohort.sites"] if read.cohort.sites else []),
     ]
     if told:
-        raise ConsistencyError(f"evidence: {told[0]}: a site's own numbers, in a study whose sums are sealed")
+        raise ConsistencyError(f"evidence: {told[0]}: a site's own numbers, in a study of sums alone")
     if read.cohort.together is None or any(model.together is None for model in read.models.values()):
-        raise ConsistencyError("evidence: a study whose sums are sealed lacks what they tell of all sites together")
+        raise ConsistencyError("evidence: a study of sums alone lacks what they tell of all sites together")
 
 
 def _cohort(node: Node) -> CohortFacts:

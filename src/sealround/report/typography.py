@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = [
     "signed",
     "size",
     "some",
+    "upward",
     "whole",
 ]
 
@@ -42,6 +44,12 @@ def decimal(value: float | None, digits: int) -> str:
         return NONE
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if float(text) == 0.0 else text.replace("-", _MINUS)
+
+
+def upward(value: float, digits: int = 2) -> str:
+    """Write a bound with a few digits behind the point, rounded up so that it stays one, and none that says nothing."""
+    scaled = math.ceil(value * 10.0**digits - 1e-6)
+    return f"{scaled / 10.0**digits:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def signed(value: float | None, digits: int) -> str:

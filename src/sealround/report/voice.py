@@ -72,8 +72,8 @@ class Voice:
 
     @property
     def primary(self) -> str:
-        """The study's leading metric, by its key."""
-        return self.evidence.study.primary
+        """The study's leading metric, by its key; of noised results only one is defined."""
+        return "auroc" if self.private else self.evidence.study.primary
 
     @property
     def metric(self) -> Metric:
@@ -106,7 +106,24 @@ class Voice:
     @property
     def sealed(self) -> bool:
         """Whether only sums over sites are known."""
-        return self.evidence.aggregation is not None
+        return self.evidence.aggregation is not None or self.private
+
+    @property
+    def private(self) -> bool:
+        """Whether what left the sites has noise that hides each patient."""
+        return self.evidence.privacy is not None
+
+    @property
+    def overall(self) -> str:
+        """What the leading numbers are of: the mean over sites, or where results have noise everybody together."""
+        return "all test patients together" if self.private else f"mean over {self.sites()}"
+
+    def leading(self, model: str) -> Estimate:
+        """Return a model's leading number: of the study's metric, `overall`."""
+        found = self.evidence.models.get(model)
+        if found is None:
+            return Estimate()
+        return (found.everyone if self.private else found.mean).get(self.primary, Estimate())
 
     @property
     def everybody(self) -> str:
@@ -139,7 +156,7 @@ class Voice:
     @property
     def digits(self) -> int:
         """Digits of a metric: two, or three where the leading interval is narrow enough to carry them."""
-        found = self.evidence.federated.mean.get(self.primary, Estimate())
+        found = self.leading("federated")
         if found.low is None or found.high is None:
             return 2
         return 3 if found.high - found.low < _NARROW else 2

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from sealround.study.sections import (
     Augmentation,
     CategoricalFeature,
+    ColumnSites,
     DifferentialPrivacy,
     NoSecureAggregation,
     Sgd,
@@ -36,7 +37,11 @@ def privacy_problems(study: Study) -> Problems:
 def _budget(_: Study, options: DifferentialPrivacy) -> Problems:
     if options.epsilon is None and options.noise_multiplier is None:
         yield (*_HERE, "epsilon"), "neither the budget nor the noise is given; say epsilon, or noise_multiplier"
-    if options.delta >= 1.0 / options.patients:
+    if options.neighboring_relation == "replace-one":
+        # Who takes another's place may be in another split, where other noise is: parts would have to be added up.
+        why = "is known, and a study's parts and the sites' ledgers are added up for one more or less only; say"
+        yield (*_HERE, "neighboring_relation"), f'{why} "add-or-remove-one"'
+    if options.unit != "site" and options.delta >= 1.0 / options.patients:
         why = (
             f"lets one of {options.patients} patients be published outright; take less than {1 / options.patients:.1g}"
         )
@@ -67,6 +72,21 @@ def _trust(study: Study, options: DifferentialPrivacy) -> Problems:
             )
 
 
+def _site(study: Study, options: DifferentialPrivacy) -> Problems:
+    if options.unit != "site":
+        return
+    if options.trust != "sealed":
+        yield (*_HERE, "trust"), 'a hospital that hides from everybody by itself sends noise alone; say "sealed"'
+    if options.sampling_probability < 1.0:
+        why = "hospitals are not drawn in secret: everybody sees who takes part"
+        yield (*_HERE, "sampling_probability"), f"{why}; say 1.0"
+    if options.metrics != "kept":
+        yield (*_HERE, "metrics"), 'a hospital\'s results have no bound that noise could hide; say "kept"'
+    sites = study.cohort.sites
+    if not isinstance(sites, ColumnSites) and options.patients != sites.number:
+        yield (*_HERE, "patients"), f"units are sites, and there are {sites.number}; say {sites.number}"
+
+
 def _inputs(study: Study, _: DifferentialPrivacy) -> Problems:
     kind, source = study.standardisation.kind, study.cohort.source.kind
     if kind in ("federated", "local"):
@@ -77,7 +97,7 @@ def _inputs(study: Study, _: DifferentialPrivacy) -> Problems:
             yield ("cohort", "columns", name, "levels"), "a level is told by whoever has it; say which levels there are"
 
 
-def _training(study: Study, _: DifferentialPrivacy) -> Problems:
+def _training(study: Study, options: DifferentialPrivacy) -> Problems:
     training = study.training
     if study.task == "survival":
         yield (
@@ -92,7 +112,7 @@ def _training(study: Study, _: DifferentialPrivacy) -> Problems:
         yield ("training", "personalisation"), "what a site makes its own is trained without noise; leave it out"
     if training.class_balance != "none":
         yield ("training", "class_balance"), 'counts who has the outcome, without noise; say "none"'
-    if training.augmentation != Augmentation():
+    if training.augmentation != Augmentation() and options.unit != "site":
         yield ("training", "augmentation"), "is not clipped with the patient in this version; leave it out"
 
 
@@ -111,4 +131,11 @@ def _results(study: Study, options: DifferentialPrivacy) -> Problems:
             )
 
 
-_CHECKS: tuple[Callable[[Study, DifferentialPrivacy], Problems], ...] = (_budget, _trust, _inputs, _training, _results)
+_CHECKS: tuple[Callable[[Study, DifferentialPrivacy], Problems], ...] = (
+    _budget,
+    _trust,
+    _site,
+    _inputs,
+    _training,
+    _results,
+)

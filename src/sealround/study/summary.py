@@ -101,9 +101,11 @@ def _privacy(options: Privacy) -> ProtectionState:
     if isinstance(options, NoPrivacy):
         meaning = "Nothing bounds what updates and the released model reveal about one patient."
         return ProtectionState(name, "off", options.reason, meaning)
-    whom = (
-        "one patient, with all records" if options.unit == "patient" else "one record, not of a patient who has several"
-    )
+    whom = {
+        "record": "one record, not of a patient who has several",
+        "patient": "one patient, with all records",
+        "site": "one hospital, with all its patients",
+    }[options.unit]
     who = {
         "sealed": "whoever sees sums or the model, as long as the sums are sealed and enough sites add their noise",
         "local": "everybody but the own site",

@@ -42,14 +42,6 @@ _WORDS = (
         {"mode": "none", "reason": _REASON},
     ),
     _Unbuilt(
-        ("protection", "privacy", "unit"),
-        {
-            "site": "differential privacy of each hospital",
-        },
-        'unit = "patient" or "record", or "none" with a reason',
-        {"unit": "none", "reason": _REASON},
-    ),
-    _Unbuilt(
         ("model", "kind"),
         {
             "unet": "segmentation",

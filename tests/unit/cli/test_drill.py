@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from sealround.cli.drill import drill
-from sealround.errors import UsageError
+from sealround.errors import UnsupportedError, UsageError
 
 STUDY = Path(__file__).resolve().parents[3] / "examples" / "heart-disease.toml"
 
@@ -26,6 +26,12 @@ STUDY = Path(__file__).resolve().parents[3] / "examples" / "heart-disease.toml"
 def test_what_cannot_be_drilled_is_said_at_once(arguments: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         CliRunner().invoke(drill, arguments, catch_exceptions=False, standalone_mode=False)
+
+
+def test_a_private_study_is_refused() -> None:
+    private = STUDY.with_name("heart-disease-private.toml")
+    with pytest.raises(UnsupportedError, match="does not play the noise"):
+        CliRunner().invoke(drill, [str(private)], catch_exceptions=False, standalone_mode=False)
 
 
 def test_words_are_not_empty() -> None:

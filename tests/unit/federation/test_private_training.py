@@ -353,7 +353,9 @@ def test_a_sealed_training_is_the_sum_of_what_sites_noised(mode: str) -> None:
     assert coordinator.scores is not None
     assert coordinator.scores.noise == terms.noise_in_results > 0
     patients = sum(30 + 10 * number for number in range(4))
-    assert coordinator.scores.histogram.sum() == pytest.approx(patients, abs=7 * math.sqrt(36) * coordinator.scores.noise)
+    assert coordinator.scores.histogram.sum() == pytest.approx(
+        patients, abs=7 * math.sqrt(36) * coordinator.scores.noise
+    )
 
 
 def test_a_sealed_training_asks_for_no_counts_and_validates_no_round() -> None:
@@ -369,3 +371,22 @@ def test_a_local_training_runs_in_clear() -> None:
     coordinator = opened(study_of("local"))
     assert coordinator.released.round == 3
     assert all(not entry["metrics"] for entry in coordinator.evaluations.values())
+
+
+def test_where_the_unit_is_the_site_its_whole_update_is_clipped_and_noised() -> None:
+    """Noise apart, the released model is the mean of clipped updates: 4 numbers within 6 standard deviations."""
+    site = {"unit": "site", "patients": 4, "sampling_probability": 1.0, "metrics": "kept", "l2_clip_norm": 0.01}
+    study = study_of(**site)
+    terms = terms_of(study)
+    assert terms.events == (PrivacyEvent("training", terms.noise_multiplier, 1.0, 3),)
+    noise = terms.noise(4)
+    for number, (party, work) in enumerate(works_of(study).items()):
+        update = ClippingWork(number, 30 + 10 * number).train(order_of()).update.astype(np.float64)
+        assert np.linalg.norm(update) > 0.01, "there is something to clip"
+        expected = -update / np.linalg.norm(update) * noise.clip
+        units = work.train(order_of()).update.astype(np.float64) * 2.0**SCALE_BITS
+        assert np.abs(units - expected).max() < 6 * noise.sigma, party
+        assert np.array_equal(units, np.rint(units))
+    coordinator, network = sealed_training(study, works_of(study), zero_model)
+    network.run()
+    assert coordinator.released.round == 3

@@ -390,6 +390,33 @@ def test_a_failure_at_any_step_of_an_entry_can_only_count_too_much(
     assert budget_entries(path)[0].spent == (PrivacyEvent("training", 4.0, 1.0, 2),)
 
 
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("word", ["BEGIN", "SELECT", "INSERT", "COMMIT"])
+def test_a_failure_while_setting_aside_or_settling_can_only_count_too_much(
+    path: Path, word: str, *, done: bool
+) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    with budget(path) as books:
+        ledger: Any = books._ledger
+        whole = ledger._connection
+
+        def broken(call: Callable[[], None]) -> None:
+            ledger._connection = Failing(whole, word, done=done, error=error)
+            with pytest.raises(ServiceError, match="disk I/O error"):
+                call()
+            ledger._connection = whole
+
+        committed = word == "COMMIT" and done
+        broken(lambda: books.reserve(STUDY, WHOLE))
+        assert len(books.entries()) == committed
+        with pytest.raises(UsageError, match="reserve first"):  # who was not told that it is set aside spends nothing
+            rounds(books, 1)
+        books.reserve(STUDY, WHOLE)
+        rounds(books, 1)
+        broken(lambda: books.settle(STUDY))
+        assert books.epsilon == (spent(STEP) if committed else spent(*WHOLE))
+
+
 def test_a_commit_that_was_broken_off_is_taken_back_whole(path: Path, tmp_path: Path) -> None:
     """Power fails while SQLite writes pages: what is then on the disk are the pages, torn, and the journal."""
     with budget(path) as books:

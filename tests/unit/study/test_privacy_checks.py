@@ -55,6 +55,7 @@ def test_a_study_without_it_is_not_looked_at() -> None:
 CHANGES: dict[str, dict[str, Any]] = {
     "protection.privacy.epsilon": {"privacy": {"epsilon": None}},
     "protection.privacy.delta": {"privacy": {"delta": 0.001}},
+    "protection.privacy.neighboring_relation": {"privacy": {"neighboring_relation": "replace-one"}},
     "protection.privacy.trust": {"aggregation": OPEN},
     "protection.secure_aggregation.clip_norm": {"aggregation": {"mode": "pairwise", "clip_norm": 1.0}},
     "protection.secure_aggregation.scale_bits": {"aggregation": {"mode": "replicated", "scale_bits": 20}},
@@ -79,6 +80,23 @@ CHANGES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("place", CHANGES)
 def test_what_does_not_fit_is_named_and_nothing_else(place: str) -> None:
     assert places(study_of(**CHANGES[place])) == [place]
+
+
+SITE = {"unit": "site", "patients": 4, "sampling_probability": 1.0, "metrics": "kept"}
+
+
+def test_a_study_whose_unit_is_the_site_fits_too() -> None:
+    assert places(study_of(privacy=SITE)) == []
+    assert "one hospital, with all its patients" in protection_states(study_of(privacy=SITE))[-1].meaning
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("trust", "local"), ("sampling_probability", 0.5), ("metrics", "noised"), ("patients", 5)],
+)
+def test_sites_have_needs_of_their_own(key: str, value: object) -> None:
+    given = {"training": LOCAL["training"], "aggregation": OPEN} if key == "trust" else {}
+    assert places(study_of(privacy=SITE | {key: value}, **given)) == [f"protection.privacy.{key}"]
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,6 @@ OFF = '{ unit = "none", reason = "simulation on public data" }'
             "protection.secure_aggregation.mode",
             'instead: mode = "pairwise" or "replicated", or "none" with a reason',
         ),
-        (
-            {OFF: '{ unit = "site", epsilon = 8.0, delta = 1e-5 }'},
-            "protection.privacy.unit",
-            'instead: unit = "patient" or "record", or "none" with a reason',
-        ),
         ({'kind = "logistic"': 'kind = "unet"\ndepth = 4'}, "model.kind", "another kind of model"),
         (
             {'kind = "csv", path = "cohort.csv"': 'kind = "dicom", folder = "/pacs"'},
@@ -54,11 +49,11 @@ def test_a_known_word_is_refused_by_name_and_never_ignored(
 
 
 def test_other_mistakes_are_still_found_beside_one(problems: Problems) -> None:
-    found = problems({OFF: '{ unit = "site" }', "rounds = 3": "rounds = 0", "[1]": "[]"})
+    found = problems({'kind = "logistic"': 'kind = "unet"', "rounds = 3": "rounds = 0", "[1]": "[]"})
     assert [problem.path for problem in found] == [
         "study.rounds",
         "cohort.columns.disease.positive",
-        "protection.privacy.unit",
+        "model.kind",
     ]
 
 

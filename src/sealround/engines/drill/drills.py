@@ -20,7 +20,7 @@ from sealround.engines.drill.setting import Setting
 from sealround.engines.evidence import environment
 from sealround.engines.gate_reference import check_gate, find_reference
 from sealround.engines.runs import fingerprint
-from sealround.errors import ConsistencyError, Problem, StudyError
+from sealround.errors import ConsistencyError, Problem, StudyError, UnsupportedError
 from sealround.federation import Plan
 from sealround.federation.plan import FEDERATED
 from sealround.learning import device_name
@@ -184,6 +184,11 @@ def resume_drill(
 
 
 def _agree(study: Study, places: Places, wishes: Wishes, workers: int | Literal["auto"] | None) -> _Agreed:
+    if study.protection.private:
+        raise UnsupportedError(
+            "a drill does not play the noise of a private study",
+            hint='drill a copy with privacy = { unit = "none", reason = "…" }: noise makes small lies harder to see',
+        )
     cohorts = load_cohorts(study, places)
     roster = tuple(sorted(cohorts))
     a_round = Plan(study, FEDERATED, roster, roster).round_size(len(roster))

@@ -103,6 +103,13 @@ class ClippingWork(LocalWork, Protocol):
         ...
 
 
+def _clipped(update: Update, l2_clip_norm: float) -> np.ndarray:
+    """Return an update no longer than a norm, float64 ``(d,)``."""
+    wide: np.ndarray = update.astype(np.float64)
+    norm = float(np.linalg.norm(wide))
+    return wide if norm <= l2_clip_norm else wide * (l2_clip_norm * (1.0 - 2.0**-40) / norm)
+
+
 class PrivateWork(LocalWork):
     """Differentially private work of one site.
 
@@ -231,8 +238,11 @@ class PrivateWork(LocalWork):
     def _noised_sum(self, order: TrainOrder, model: Update, question: bytes, step: int) -> np.ndarray:
         """Return one step's sum in units of the grid, integers as float64 ``(d,)``."""
         options, noise = self._terms.options, self._terms.noise(model.size)
-        chosen = self.drawn(question, step)
-        total = self._work.clipped_sum(model, order.statistics, chosen, options.l2_clip_norm).astype(np.float64)
+        if options.unit == "site":
+            total = -_clipped(self._work.train(order).update, options.l2_clip_norm)  # an update goes down, not up
+        else:
+            chosen = self.drawn(question, step)
+            total = self._work.clipped_sum(model, order.statistics, chosen, options.l2_clip_norm).astype(np.float64)
         total *= noise.clip / options.l2_clip_norm
         np.rint(total, out=total)
         np.clip(total, -noise.limit, noise.limit, out=total)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["has_rule", "parts_of_layer"]
 
-_PRODUCT_COST = 0.04
+_PRODUCT_COST = 0.1
 """Time of a multiplication of two positions' products against that of a number of a gradient that is written down."""
 
 
@@ -75,7 +75,7 @@ def _matrix(where: slice, x: torch.Tensor, g: torch.Tensor) -> Part:
     k = g.shape[2]
     if positions == 1 or _PRODUCT_COST * positions**2 * (p + k) < p * k:
         return Outer(where, x, g)
-    return Written(where, torch.bmm(g.mT, x).flatten(1))
+    return Written(where, torch.bmm(g.mT, x))
 
 
 def _kernel(layer: nn.Conv2d, where: slice, batch: Batch, x: torch.Tensor, g: torch.Tensor) -> Part:

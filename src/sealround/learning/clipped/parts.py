@@ -68,21 +68,26 @@ class Written:
     Attributes:
         where: Of the parameters in the flat vector.
         gradients: float32 ``(q, ...)``.
-        order: Where each axis of the parameter is among those of ``gradients``, without patients.
+        order: Where each axis of the parameter is among those of ``gradients``, patients not counted; as it is if empty.
     """
 
     where: slice
     gradients: torch.Tensor
-    order: tuple[int, ...] = (0,)
+    order: tuple[int, ...] = ()
 
     def squares(self) -> torch.Tensor:
         """Return squared lengths, float64 ``(q,)``."""
-        return torch.linalg.vector_norm(self.gradients.flatten(1), dim=1, dtype=torch.float64).square_()
+        # Lines in float32, their squares in float64: one sum of a whole kernel would be good to 10^-5 only.
+        lines = torch.linalg.vector_norm(self.gradients.flatten(min(3, self.gradients.ndim - 1)), dim=-1).double()
+        return lines.square_().view(len(lines), -1).sum(1)
 
     def add(self, total: torch.Tensor, scale: torch.Tensor) -> None:
         """Add one matrix-vector product."""
-        summed = torch.mv(self.gradients.flatten(1).T, scale).view(self.gradients.shape[1:]).permute(self.order)
-        total[self.where].view(summed.shape).add_(summed)
+        if self.order:
+            summed = torch.mv(self.gradients.flatten(1).T, scale).view(self.gradients.shape[1:]).permute(self.order)
+            total[self.where].view(summed.shape).add_(summed)
+        else:
+            total[self.where].addmv_(self.gradients.flatten(1).T, scale)
 
     def forget(self, unusable: torch.Tensor) -> None:
         """Set some patients' gradients to 0."""

@@ -183,6 +183,6 @@ def parts_alone(
 def _written(gradients: dict[str, torch.Tensor]) -> Iterator[Part]:
     start = 0
     for gradient in gradients.values():
-        flat = gradient.detach().flatten(1)
-        yield Written(slice(start, start + flat.shape[1]), flat.contiguous())
-        start += flat.shape[1]
+        size = gradient[0].numel()
+        yield Written(slice(start, start + size), gradient.detach().contiguous())
+        start += size

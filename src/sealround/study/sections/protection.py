@@ -159,9 +159,10 @@ class DifferentialPrivacy(Section):
     the noise (`noise_multiplier`); `sealround privacy plan` tells one from the other.
     """
 
-    unit: Literal["record", "patient"] = Field(
-        description="Whose presence is hidden: `patient`, all records of one person together; or `record`, each row or "
-        "image by itself, which protects nobody who has several."
+    unit: Literal["record", "patient", "site"] = Field(
+        description="Whose presence is hidden: `patient`, all records of one person together; `record`, each row or "
+        "image by itself, which protects nobody who has several; or `site`, everybody of one hospital and the hospital "
+        "itself, which takes many hospitals."
     )
     neighboring_relation: Literal["add-or-remove-one", "replace-one"] = Field(
         description="Which two sets of records nobody can tell apart: with one unit more or less."
@@ -178,12 +179,12 @@ class DifferentialPrivacy(Section):
         default=None, description="Standard deviation of the noise in a sum of gradients, in clip norms."
     )
     sampling_probability: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        description="With which each unit is drawn into a step, by itself (Poisson sampling)."
+        description="With which each unit is drawn into a step, by itself (Poisson sampling); 1.0 for sites."
     )
     l2_clip_norm: Positive = Field(description="Longest gradient of one unit; what is longer is shortened.")
     patients: Annotated[int, Field(ge=1, le=10**9)] = Field(
-        description="Units that all sites train on, about: a public figure, which the sum is divided by. It is not "
-        "counted, since a count tells who is there."
+        description="Units that all sites train on, about (for `site`: how many sites): a public figure, which the sum "
+        "is divided by. It is not counted, since a count tells who is there."
     )
     dishonest_sites: Annotated[int, Field(ge=0, le=498)] = Field(
         default=0, description="Sites that may leave out their share of the noise, or tell it; the others add more."
