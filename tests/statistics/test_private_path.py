@@ -54,7 +54,7 @@ from sealround.testing.canaries import CanaryWork, dealt, local_sums, sealed_sum
 from sealround.vocabulary import PartyId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sealround.federation import Coordinator
     from sealround.federation.private import ClippingWork
@@ -202,13 +202,17 @@ def audit(run: Run) -> Audit:
     guessed = [independent.audit(found, included, options.delta, 1 - LEVEL / 2) for found in tried]
     p = {
         "noise": noise.p_value,
-        "curve": 2 * min(f_dp.audit_claim(found, included, curve).p_value for found in tried),
-        "independent": 2 * min(independent.p_value(one.guesses, one.correct, delta_at_zero) for one in guessed),
+        "curve": _of_two(f_dp.audit_claim(found, included, curve).p_value for found in tried),
+        "independent": _of_two(independent.p_value(one.guesses, one.correct, delta_at_zero) for one in guessed),
     }
     bound = max(one_run.audit(found, included, options.delta, 1 - LEVEL / 2).epsilon for found in tried)
     wrong = {name: value <= LEVEL for name, value in p.items()} | {"epsilon": bound > terms.epsilon}
     caught = tuple(name for name in TESTS if wrong[name])
     return Audit(p, bound, caught, noise.findings, max(one.correct / one.guesses for one in guessed))
+
+
+def _of_two(p_values: Iterable[float]) -> float:
+    return min(2.0 * min(p_values), 1.0)
 
 
 # --- nothing wrong ----------------------------------------------------------------------------------------------------

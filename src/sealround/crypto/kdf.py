@@ -46,6 +46,7 @@ class Label(enum.Enum):
     COMPONENT_COMMITMENT = "component seed commitment"
     PRIVATE_SAMPLE = "who is drawn into a private sum"
     PRIVATE_NOISE = "noise of a private sum"
+    PRIVATE_COUNT = "noise of a private count"
 
 
 def derive_bytes(secret: Secret, label: Label, *context: Value, length: int) -> bytes:

@@ -57,6 +57,7 @@ class TrainOrder:
         memory: What this site returned as ``memory`` after its last round, else empty.
         weights: How much an example of each cell counts (`sealround.federation.weighing`), float64 ``(2 k,)``;
             ``None`` if all count the same.
+        clip_norm: Longest gradient of one unit of privacy in this round; ``None`` for the study's.
     """
 
     job: str
@@ -67,6 +68,7 @@ class TrainOrder:
     control: Update | None = None
     memory: Mapping[str, Value] = field(default_factory=dict)
     weights: Tally | None = None
+    clip_norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class Learned:
         average: Running mean of global models, where the study asks for one.
         optimizer: State of the server optimiser.
         control: SCAFFOLD's server control variate, float32 ``(d,)``.
+        clip_norm: Longest gradient of one unit of privacy in the next round, where it follows the gradients.
         weighing: How much cells count in the next round, where the study weighs them.
         best: Best validated candidate so far.
         released: The released model.
@@ -82,6 +83,7 @@ class Learned:
     average: Average | None = None
     optimizer: Mapping[str, np.ndarray] = field(default_factory=dict)
     control: Update | None = None
+    clip_norm: float | None = None
     weighing: Weighing | None = None
     best: Validated | None = None
     released: TrainedModel | None = None
@@ -140,6 +142,7 @@ class Learned:
                 "average": _write(self.average, lambda mean: [mean.decay, mean.total, mean.models]),
                 "optimizer": dict(self.optimizer),
                 "control": self.control,
+                "clip_norm": self.clip_norm,
                 "weighing": _write(self.weighing, lambda known: [known.weights, known.attention]),
                 "best": _write(self.best, lambda best: [best.model, best.round, best.tally, best.score]),
                 "released": _write(self.released, _model_to_wire),
@@ -191,6 +194,7 @@ class Learned:
             average=_read(tree["average"], lambda mean: Average(*mean)),
             optimizer=tree["optimizer"],
             control=tree["control"],
+            clip_norm=tree["clip_norm"],
             weighing=_read(tree["weighing"], lambda known: Weighing(*known)),
             best=_read(tree["best"], lambda best: Validated(*best)),
             released=_read(tree["released"], _model),

@@ -244,6 +244,7 @@ TEXT = {"kind": _Kind(_text)}
 HASH = {"kind": _Kind(_hash)}
 NATURAL = {"kind": _Kind(_natural)}
 FLOAT = {"kind": _Kind(_instance(float, "a float"))}
+OPTIONAL_FLOAT = {"kind": _Kind(_optional(_instance(float, "a float")))}
 UPDATE = {"kind": _Kind(_array("<f4"))}
 OPTIONAL_UPDATE = {"kind": _Kind(_optional(_array("<f4")))}
 TALLY = {"kind": _Kind(_array("<f8"))}
@@ -345,6 +346,7 @@ class Train:
     candidate: Update | None = field(metadata=OPTIONAL_UPDATE)
     control: Update | None = field(metadata=OPTIONAL_UPDATE)
     weights: Tally | None = field(default=None, metadata=OPTIONAL_TALLY)
+    clip_norm: float | None = field(default=None, metadata=OPTIONAL_FLOAT)
 
 
 @dataclass(frozen=True, slots=True)

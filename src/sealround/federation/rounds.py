@@ -23,6 +23,7 @@ from sealround.vocabulary import PartyId, RoundId
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sealround.federation.private.terms import PrivacyTerms
     from sealround.federation.training import Answers, Training
     from sealround.vocabulary import Tally
 
@@ -57,6 +58,7 @@ def begin_rounds(training: Training) -> None:
     learned.control = np.zeros_like(learned.model) if isinstance(options.algorithm, Scaffold) else None
     learned.optimizer, learned.best, learned.rule_memory = {}, None, RuleMemory()
     learned.weighing = None
+    learned.clip_norm = None if training.plan.privacy is None else training.plan.privacy.first_clip_norm
 
 
 def ask_train(training: Training) -> Train:
@@ -66,7 +68,9 @@ def ask_train(training: Training) -> Train:
     wanted = learned.average is not None and training.plan.privacy is None
     candidate = learned.candidate if wanted else None
     weights = None if learned.weighing is None else learned.weighing.weights
-    return Train(RoundId(learned.round + 1), learned.known_model, candidate, learned.control, weights)
+    return Train(
+        RoundId(learned.round + 1), learned.known_model, candidate, learned.control, weights, learned.clip_norm
+    )
 
 
 def accept_trained(training: Training, answers: Answers, party: PartyId, reply: Trained) -> None:
@@ -148,10 +152,7 @@ def conclude_train(training: Training, answers: Answers) -> Stage:
         weight, sums = answers.trained
         if not weight:
             raise CohortError("no site of this round has training data", hint="raise `training.participation`")
-        mean_update = (sums[0] / weight).astype(np.float32)
-        if (privacy := training.plan.privacy) is not None and privacy.options.trust == "sealed":
-            # Divided by public numbers only: how many were drawn tells who is there.
-            mean_update = (sums[0] * privacy.step).astype(np.float32)
+        mean_update = _mean(training, sums[0], weight).astype(np.float32)
     if training.plan.keeps_updates:
         parties, updates, weights = answers.rows.stacked()
         training.updates.keep(RoundId(learned.round + 1), RoundUpdates(parties, np.array(weights), updates))
@@ -159,6 +160,8 @@ def conclude_train(training: Training, answers: Answers) -> Stage:
     size = tallies.size(training.plan.study.task)
     total, tail = total[:size], total[size:]
     by_site = {party: values[:size] for party, values in by_site.items()}
+    if training.plan.privacy is not None:
+        total, by_site = _follow(training, training.plan.privacy, total), {}
     if tail.size:
         learned.weighing = next_weighing(training.plan.study, learned.weighing, tail)
     if not learned.began or learned.round > learned.began:  # of the model that rounds begin with, once is enough
@@ -181,6 +184,21 @@ def conclude_train(training: Training, answers: Answers) -> Stage:
         learned.average = learned.average.add(learned.model)
     learned.round = RoundId(learned.round + 1)
     return train_or_validate(training)
+
+
+def _mean(training: Training, total: np.ndarray, weight: float) -> np.ndarray:
+    """Return the mean of a round's updates from their weighted sum; both float64 ``(d,)``."""
+    privacy = training.plan.privacy
+    if privacy is None or privacy.options.trust == "local":
+        return total / weight
+    # Divided by public numbers only: how many were drawn tells who is there.
+    return total * privacy.step_at(training.learned.clip_norm)
+
+
+def _follow(training: Training, privacy: PrivacyTerms, total: Tally) -> Tally:
+    """Let the norm of the next round follow a private round's count; return the tally without it, which is no loss."""
+    training.learned.clip_norm = privacy.next_clip_norm(training.learned.clip_norm, float(total[0]))
+    return np.zeros_like(total)
 
 
 def record_validation(training: Training, total: Tally, by_site: Mapping[PartyId, Tally]) -> Validated:

@@ -338,6 +338,7 @@ class Site:
                 control=message.control,
                 memory=self._memory,
                 weights=message.weights,
+                clip_norm=message.clip_norm,
             )
         )
         self._last_round, self._memory = message.round, outcome.memory

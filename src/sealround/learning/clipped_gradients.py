@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ClippedSum", "check_separable", "clipped_sum"]
 
-_CHUNK = 64
+_FEATURES_AT_A_TIME = 1024
+_PIXELS_AT_A_TIME = 64 * 28 * 28
+_FEWEST = 8
 _MARGIN = 1.0 - 2.0**-20
 """Gradients are clipped to this much of the norm: more than rounding the factor, and each product with it, can add."""
 
@@ -63,7 +65,7 @@ def clipped_sum(
     loss: Loss,
     l2_clip_norm: float,
     *,
-    chunk: int = _CHUNK,
+    chunk: int | None = None,
 ) -> ClippedSum:
     """Return the sum over patients of the gradient of each one's mean loss, clipped.
 
@@ -101,7 +103,7 @@ def clipped_sum(
         patients: Number of the patient whose row that is, int64 ``(m,)``, in any order.
         loss: A sum of one term for each example.
         l2_clip_norm: C, from 10^-12 to 10^12.
-        chunk: Examples taken at a time; a patient's rows are always taken together.
+        chunk: Examples taken at a time, else as many as suit their size; a patient's rows are always taken together.
 
     Returns:
         The sum.
@@ -115,6 +117,7 @@ def clipped_sum(
         msg = f"{type(loss).__name__} has no term for each patient: a patient changes the gradients of others"
         raise UnsupportedError(msg, hint='train for task "binary", such as survival up to a fixed time')
     check_separable(predictor.flat.module)
+    chunk = _fitting(examples.inputs.shape) if chunk is None else chunk
     total = torch.zeros_like(predictor.flat.values)
     counted = torch.zeros(3, dtype=torch.int64, device=total.device)
     for chosen, count in _by_count(rows, patients):
@@ -126,14 +129,23 @@ def clipped_sum(
     return ClippedSum(total, number, clipped, unusable)
 
 
-def _check(rows: torch.Tensor, patients: torch.Tensor, l2_clip_norm: float, chunk: int) -> None:
+def _fitting(shape: tuple[int, ...]) -> int:
+    """Return how many examples are taken at a time: images few enough for what is kept of them to stay small."""
+    match shape:
+        case (_, height, width):
+            return min(max(_PIXELS_AT_A_TIME // (height * width), _FEWEST), _FEATURES_AT_A_TIME)
+        case _:
+            return _FEATURES_AT_A_TIME
+
+
+def _check(rows: torch.Tensor, patients: torch.Tensor, l2_clip_norm: float, chunk: int | None) -> None:
     if rows.ndim != 1 or rows.shape != patients.shape:
         msg = f"{tuple(rows.shape)} rows do not fit {tuple(patients.shape)} patients"
         raise UsageError(msg, hint="give each row the number of its patient")
     if not _SHORTEST_CLIP <= l2_clip_norm <= _LONGEST_CLIP:
         msg = f"a clip norm of {l2_clip_norm:g} is not between {_SHORTEST_CLIP:g} and {_LONGEST_CLIP:g}"
         raise UsageError(msg)
-    if chunk < 1:
+    if chunk is not None and chunk < 1:
         msg = f"a chunk of {chunk} examples is none"
         raise UsageError(msg)
 

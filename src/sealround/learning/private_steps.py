@@ -12,6 +12,7 @@ import torch
 from sealround.clinical.cohort import SplitName
 from sealround.errors import CohortError, UsageError
 from sealround.federation import tally
+from sealround.federation.private import ClippedUnits
 from sealround.learning.clipped_gradients import clipped_sum
 from sealround.learning.site_work import TorchWork
 from sealround.learning.steps import scheduled
@@ -59,8 +60,8 @@ class PrivateTorchWork(TorchWork):
         """How many patients (or records, as the study says) this site trains on."""
         return self._unit_starts.size - 1
 
-    def clipped_sum(self, model: Update, statistics: Statistics, chosen: Rows, l2_clip_norm: float) -> np.ndarray:
-        """Return the sum of the clipped gradients of some units, ``(d,)``.
+    def clipped_sum(self, model: Update, statistics: Statistics, chosen: Rows, l2_clip_norm: float) -> ClippedUnits:
+        """Return the sum of the clipped gradients of some units, and how many were short enough.
 
         Args:
             model: At which, float32 ``(d,)``.
@@ -85,7 +86,8 @@ class PrivateTorchWork(TorchWork):
             encoding.loss,
             l2_clip_norm,
         )
-        return found.gradient.numpy(force=True)
+        within = found.patients - found.clipped - found.unusable
+        return ClippedUnits(found.gradient.numpy(force=True), within)
 
     def stepped(self, model: Update, gradient: np.ndarray, round_: int) -> Update:
         """Return the model after a step of gradient descent with a round's learning rate, float32 ``(d,)``."""

@@ -36,8 +36,10 @@ class Comparison:
     tables: tuple[Table, ...]
 
 
-def comparison(voice: Voice) -> Comparison:
-    """Make the comparison section."""
+def comparison(voice: Voice) -> Comparison | None:
+    """Make the comparison section; ``None`` where results have noise: the answer has said all there is."""
+    if voice.private:
+        return None
     if voice.sealed:
         return _of_sums(voice)
     values = [estimate for name in voice.evidence.models for estimate in _of_sites(voice, name).values()]

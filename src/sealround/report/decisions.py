@@ -50,7 +50,7 @@ def decisions(voice: Voice) -> Decisions | None:
     """Put sensitivity and specificity into words, for all sites together and each; ``None`` where there are none."""
     model, results = voice.evidence.federated, voice.results("federated")
     measured = any("sensitivity" in entry.metrics for entry in results.values())
-    if voice.evidence.study.task == "survival" or not measured:
+    if voice.evidence.study.task == "survival" or voice.private or not measured:
         return None
     shown = [site for site in voice.shown if site in results]
     note = ""

@@ -42,7 +42,7 @@ def _thin(rounds: Sequence[RoundFacts], most: int, keep: int | None) -> list[Rou
 def learning_figure(voice: Voice) -> Figure | None:
     """Make the curves per round: loss on training and validation patients, and the leading metric on the latter."""
     evidence = voice.evidence
-    if not evidence.rounds:
+    if not evidence.rounds or voice.private:  # no loss leaves a site of a private study
         return None
     released = evidence.federated.released_round
     rounds = _thin(evidence.rounds, _MOST_POINTS, released)

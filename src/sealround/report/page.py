@@ -12,6 +12,7 @@ from sealround.report.document import document
 from sealround.report.gate import gate_section, withheld
 from sealround.report.judging import judging
 from sealround.report.patients import patients
+from sealround.report.privacy import privacy_section
 from sealround.report.reading import read_evidence
 from sealround.report.sealing import sealing
 from sealround.report.subgroups import subgroup_section
@@ -55,6 +56,7 @@ def render(evidence: Mapping[str, object]) -> str:
         "patients": patients(voice),
         "decisions": decisions(voice),
         "gate": gate_section(voice),
+        "privacy": privacy_section(voice),
         "groups": subgroup_section(voice),
         "sealing": sealing(voice),
         "judging": judging(voice),
@@ -66,7 +68,7 @@ def render(evidence: Mapping[str, object]) -> str:
     }
     return document(
         "report.html.j2",
-        ("report.css", "sealed.css") if voice.sealed else ("report.css",),
+        _sheets(voice),
         evidence=read,
         withheld=withheld(voice),
         voice=voice,
@@ -79,12 +81,18 @@ def render(evidence: Mapping[str, object]) -> str:
     )
 
 
+def _sheets(voice: Voice) -> tuple[str, ...]:
+    extra = (("sealed.css", voice.sealed), ("privacy.css", voice.private))
+    return ("report.css", *(name for name, there in extra if there))
+
+
 def _contents(voice: Voice, sections: Mapping[str, object]) -> list[tuple[str, str]]:
     """List the sections there are: (anchor, label)."""
     listed = (
         ("answer", "The answer", True),
         ("gate", "May it be used?", sections["gate"]),
-        ("sites", voice.by_site, not withheld(voice)),
+        ("privacy", "How private it is", sections["privacy"]),
+        ("sites", voice.by_site, sections["comparison"] and not withheld(voice)),
         ("learning", "How it learned", sections["learning"]),
         ("roc", "Telling patients apart", sections["roc"]),
         ("calibration", "Calibration", sections["calibration"]),

@@ -6,13 +6,14 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sealround.report.typography import NONE, decimal, number_word, percent, plural, whole
+from sealround.report.typography import NONE, capital, decimal, number_word, percent, plural, whole
 from sealround.report.voice import Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealround.report.evidence import Feature, SiteCohortFacts, Together
+    from sealround.report.privacy_entries import PrivacyFacts
     from sealround.report.voice import Voice
 
 __all__ = ["Patients", "patients"]
@@ -32,6 +33,8 @@ class Patients:
 
 def patients(voice: Voice) -> Patients:
     """Make table 1: a column for each site, for many sites the spread of each row over them, or sums of all."""
+    if voice.evidence.privacy is not None:
+        return _private(voice, voice.evidence.privacy)
     if voice.evidence.cohort.together is not None:
         return _of_sums(voice, voice.evidence.cohort.together)
     sites = voice.evidence.cohort.sites
@@ -41,6 +44,24 @@ def patients(voice: Voice) -> Patients:
     if voice.many:
         return Patients(said, _summary(voice), (_counts(voice),), _warnings(voice))
     return Patients(said, _table_one(voice), (), _warnings(voice))
+
+
+def _private(voice: Voice, privacy: PrivacyFacts) -> Patients:
+    """Make what takes the place of table 1 where nothing is counted but with noise."""
+    tested, unit = voice.evidence.federated.together, capital(privacy.unit)
+    of = f"{number_word(privacy.sites)} {voice.sites(privacy.sites)}"
+    rows = [(f"{unit}s trained on", f"about {whole(privacy.patients)}", "declared by the study")]
+    if privacy.noised and tested is not None:
+        how = "counted with noise"
+        rows.append((f"{unit}s tested", f"about {whole(tested.n)}", how))
+        rows.append((f"↳ {voice.positives}", f"about {whole(tested.positives)}", how))
+    note = (
+        f"No {voice.sites(1)} counts its {privacy.unit}s for this page: a count tells who is there. So there is no table "
+        f"of their features; inputs are scaled by what the study declares."
+    )
+    said = f"About {whole(privacy.patients)} {privacy.unit}s to train on, of {of}"
+    table = Table(f"{unit}s of all {voice.sites()} together", ("", f"All {of}", "How it is known"), tuple(rows), note)
+    return Patients(said, table, (), ())
 
 
 def _of_sums(voice: Voice, together: Together) -> Patients:

@@ -78,7 +78,7 @@ def _compared(voice: Voice) -> list[Markup]:
 
 def _spent(privacy: PrivacyFacts) -> Markup:
     said = Markup(
-        "In return, whoever sees all that left learns little more than if any one {} had not been there: an epsilon of "
+        "What whoever sees all that left can learn about any one {} is bounded: by an epsilon of "
         '{} <span class="nb">(delta {}).</span>'
     )
     return said.format(privacy.unit, upward(privacy.epsilon), small(privacy.delta))

@@ -60,9 +60,10 @@ def _of_few(voice: Voice, found: Aggregation) -> tuple[str, ...]:
 def _seen(voice: Voice, found: Aggregation) -> tuple[tuple[str, str], ...]:
     site, sites = voice.sites(1), voice.sites()
     least = found.n_min if found.smallest is None else found.smallest
+    inputs = "" if voice.private else f", and the mean and spread of the inputs over all {sites}"
     own = (
-        f"its own records and results, the model of each round, and the mean and spread of the inputs over all "
-        f"{sites}; of another {site} nothing but that it takes part"
+        f"its own records and results, the model of each round{inputs}; of another {site} nothing but that it takes "
+        "part"
     )
     rows = [(f"A {site}", own)]
     if found.mode == "pairwise":
@@ -86,6 +87,10 @@ def _facts(voice: Voice, found: Aggregation) -> tuple[tuple[str, str], ...]:
         ("Mode", _MODES[found.mode]),
         ("Smallest sum opened", f"{opened}; fewer than {found.n_min} are refused"),
         *([] if found.threshold is None else [("Drop-outs survived", _survived(voice, found.threshold, total))]),
+    ]
+    if voice.private:  # rounding and limits come before the noise, which accounts for them
+        return (*rows, ("Rounding", "to whole numbers before the noise, which is chosen with it"))
+    rows += [
         ("Rounding", _rounding(found)),
         ("Limits", f"changes of a parameter above {found.max_abs:g} cut{norm}"),
         ("Updates cut", _cut(clipped, len(found.clipped))),

@@ -12,10 +12,22 @@ from sealround.report.typography import NONE, duration, listing, plural, size, w
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sealround.report.privacy_entries import PrivacyFacts
     from sealround.report.voice import Voice
 
 __all__ = ["LeftOut", "cost", "environment", "glossary", "left_out", "limits"]
 
+_PRIVATE_WORDS = {
+    "Epsilon, delta": "How far the odds of anything that comes out can differ with and without one unit: by a factor "
+    "of e to the epsilon, but for a probability of delta. Smaller is more private; 0 tells nothing.",
+    "Unit of privacy": "Whose presence is hidden: a patient with all records, or a single record.",
+    "Neighboring relation": "Which two sets of records nobody can tell apart: with one unit more or less, or with one "
+    "unit exchanged for another.",
+    "Trust model": "Who has to be believed for the bound to hold: whoever adds up sealed sums, or nobody but the own "
+    "site.",
+    "Noise multiplier": "Standard deviation of the noise in a sum, in lengths of the longest part that one unit can "
+    "add to it.",
+}
 _SMALL_TEST = 100
 _NAMED = 4
 
@@ -93,6 +105,7 @@ def limits(voice: Voice) -> tuple[str, ...]:
     """List what the numbers of this run cannot say."""
     evidence = voice.evidence
     sites = len(evidence.cohort.roster)
+    drawn = "drawing patients and noise anew" if voice.private else "resampling test patients"
     said = [
         (
             "Not for clinical use. This is a research result; it has not been assessed as a medical device, and no "
@@ -101,7 +114,7 @@ def limits(voice: Voice) -> tuple[str, ...]:
         *_small_tests(voice),
         *_unseen(voice),
         (
-            f"Intervals ({evidence.confidence}) come from resampling test patients. They do not cover what another "
+            f"Intervals ({evidence.confidence}) come from {drawn}. They do not cover what another "
             "seed, another split or another year would change: this is one run with one seed."
         ),
         (
@@ -122,7 +135,8 @@ def limits(voice: Voice) -> tuple[str, ...]:
     if evidence.cohort.simulated:
         said.append("The sites are simulated: one data set was divided. Real hospitals differ more than its parts do.")
     if any(entry.state != "on" for entry in evidence.protection):
-        said.append("Not every protection was on (see above). Nothing on this page shows that records stayed private.")
+        more = "" if voice.private else " Nothing on this page shows that records stayed private."
+        said.append(f"Not every protection was on (see above).{more}")
     return tuple(said)
 
 
@@ -135,11 +149,20 @@ def _unseen(voice: Voice) -> list[str]:
         f"No {site}'s own result is on this page, so it cannot show where the model works badly: a mean hides the "
         f"{site} at which it fails. Each of the {sites} has to look at its own, and to speak up."
     )
+    if voice.evidence.privacy is not None:
+        return [where.replace("a mean hides", "the whole hides"), *_simulated(voice.evidence.privacy)]
     subtract = (
         f"Sums carry no noise: whoever knows the numbers of all {sites} but one can subtract them, and a sum of few "
         f"{sites} tells more about each than a sum of many."
     )
     return [where, subtract]
+
+
+def _simulated(privacy: PrivacyFacts) -> list[str]:
+    """Say that the noise of a simulation hides nobody."""
+    if not privacy.simulated:
+        return []
+    return [f"This run protects nobody: {privacy.simulated}. It shows what a real one would cost and reach."]
 
 
 def _small_tests(voice: Voice) -> list[str]:
@@ -175,6 +198,9 @@ def glossary(voice: Voice) -> tuple[tuple[str, str], ...]:
     }
     if voice.sealed:
         del words["Mean, worst, gap"]
+    if voice.private:
+        words |= _PRIVATE_WORDS
+    elif voice.sealed:
         words["Mean, all test patients"] = (
             f"The mean counts each {site} the same, however large. All test patients together count each patient the "
             "same. Both come from sums."
@@ -182,6 +208,8 @@ def glossary(voice: Voice) -> tuple[tuple[str, str], ...]:
     for model, word in (("alone", "Alone"), ("pooled", "Pooled")):
         if model not in evidence.models:
             del words[word]
-    used = {name for model in evidence.models.values() for name in model.mean} | {voice.primary}
+    used = {voice.primary}
+    if not voice.private:
+        used |= {name for model in evidence.models.values() for name in model.mean}
     used |= {name for entry in evidence.federated.sites.values() for name in entry.metrics}
     return (*words.items(), *((metric.label, metric.meaning) for name, metric in METRICS.items() if name in used))

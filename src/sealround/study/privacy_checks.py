@@ -50,6 +50,9 @@ def _budget(_: Study, options: DifferentialPrivacy) -> Problems:
 
 def _trust(study: Study, options: DifferentialPrivacy) -> Problems:
     aggregation, training = study.protection.secure_aggregation, study.training
+    if options.clipping.kind == "adaptive" and (options.trust == "local" or options.unit == "site"):
+        why = "counts how many are within the norm, which takes many patients in one sum"
+        yield (*_HERE, "clipping"), f'{why}; say {{ kind = "fixed" }}'
     if options.trust == "local":
         if training.local_steps is None:
             yield ("training", "local_steps"), "private training counts steps, not passes; say local_steps"

@@ -22,7 +22,7 @@ from sealround.federation import tally as tallies
 from sealround.federation.learned import Learned
 from sealround.federation.messages import Trained, unpack
 from sealround.federation.plan import FEDERATED
-from sealround.federation.private import PrivacyTerms
+from sealround.federation.private import ClippedUnits, PrivacyTerms
 from sealround.study import study_digest
 from sealround.study.sections import FedAvg
 from sealround.testing.network import Network
@@ -67,12 +67,12 @@ class CanaryWork(NumpyWork):
         """How many canaries."""
         return int(self._axes.size)
 
-    def clipped_sum(self, model: Update, statistics: Statistics, chosen: Rows, l2_clip_norm: float) -> np.ndarray:
+    def clipped_sum(self, model: Update, statistics: Statistics, chosen: Rows, l2_clip_norm: float) -> ClippedUnits:
         """Sum of the canaries' gradients, float64 ``(d,)``: the clip norm along the axis of each one that is chosen."""
         del model, statistics
         total = np.zeros(self._dimension)
         total[self._axes[chosen]] = l2_clip_norm
-        return total
+        return ClippedUnits(total, int(chosen.size))
 
     def stepped(self, model: Update, gradient: np.ndarray, round_: int) -> Update:
         """A step of gradient descent, with a learning rate of 1."""

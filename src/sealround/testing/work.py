@@ -13,6 +13,7 @@ from sealround.fairness.pairing import Judged, compared
 from sealround.federation import tally
 from sealround.federation.groups import Group
 from sealround.federation.interfaces import InputShape, TrainOrder, TrainOutcome
+from sealround.federation.private import ClippedUnits
 from sealround.federation.statistics import Layout
 from sealround.vocabulary import RoundId
 
@@ -168,12 +169,13 @@ class ClippingWork(NumpyWork):
         """How many examples."""
         return int(self._event.size)
 
-    def clipped_sum(self, model: Update, statistics: Statistics, chosen: Rows, l2_clip_norm: float) -> np.ndarray:
+    def clipped_sum(self, model: Update, statistics: Statistics, chosen: Rows, l2_clip_norm: float) -> ClippedUnits:
         """Sum of the examples' gradients, each clipped."""
         design = self._design(statistics)[chosen]
         gradients = (1.0 / (1.0 + np.exp(-(design @ model))) - self._event[chosen])[:, None] * design
         norms = np.linalg.norm(gradients, axis=1, keepdims=True)
-        return np.asarray((gradients * np.minimum(1.0, l2_clip_norm / np.maximum(norms, 1e-30))).sum(axis=0))
+        clipped = gradients * np.minimum(1.0, l2_clip_norm / np.maximum(norms, 1e-30))
+        return ClippedUnits(clipped.sum(axis=0), int((norms <= l2_clip_norm).sum()))
 
     def stepped(self, model: Update, gradient: np.ndarray, round_: int) -> Update:
         """A step of gradient descent."""

@@ -12,7 +12,7 @@ from sealround.crypto import Secret
 from sealround.errors import ProtocolViolationError, StudyError, UsageError
 from sealround.federation import Coordinator, Plan, Site, TrainOrder, tally
 from sealround.federation.interfaces import EvaluateOrder
-from sealround.federation.private import CELL_COUNT, PrivacyTerms, PrivateWork, coarse, spread
+from sealround.federation.private import CELL_COUNT, ClippedUnits, PrivacyTerms, PrivateWork, coarse, spread
 from sealround.federation.private.terms import SCALE_BITS
 from sealround.federation.statistics import Layout, Statistics
 from sealround.privacy.accounting import epsilon_of
@@ -149,9 +149,9 @@ def test_a_sealed_step_is_integers_of_the_clipped_sum_and_noise() -> None:
         units = outcome.update.astype(np.float64) * 2.0**SCALE_BITS
         assert np.array_equal(units, np.rint(units))
         assert (outcome.weight, outcome.tally.any(), outcome.control) == (1.0, False, None)
-        question = work._question("round", order.job, order.round, order.model, order.statistics)
+        question = work._question("round", order.job, order.round, 1.0, order.model, order.statistics)
         chosen = work.drawn(question, 0)
-        exact = raw.clipped_sum(order.model, STATISTICS, chosen, 1.0) * noise.clip
+        exact = raw.clipped_sum(order.model, STATISTICS, chosen, 1.0).total * noise.clip
         residuals.append(units - exact)
     z = np.concatenate(residuals) / noise.sigma
     assert abs(z.mean()) < 6 / math.sqrt(z.size)
@@ -202,8 +202,8 @@ def test_the_same_question_has_the_same_bytes_and_any_other_has_others() -> None
 class Silent(ClippingWork):
     """Has gradients of 0, so that what is left is noise."""
 
-    def clipped_sum(self, model: np.ndarray, *_: Any) -> np.ndarray:
-        return np.zeros(model.size)
+    def clipped_sum(self, model: np.ndarray, *_: Any) -> ClippedUnits:
+        return ClippedUnits(np.zeros(model.size), 0)
 
 
 def test_local_steps_are_each_drawn_and_noised_anew() -> None:
@@ -251,7 +251,7 @@ class Watched(ClippingWork):
         super().__init__(1, 40)
         self.books, self.asked_after = books, list[int]()
 
-    def clipped_sum(self, *args: Any) -> np.ndarray:
+    def clipped_sum(self, *args: Any) -> ClippedUnits:
         self.asked_after.append(len(self.books.entered))
         return super().clipped_sum(*args)
 
@@ -390,3 +390,84 @@ def test_where_the_unit_is_the_site_its_whole_update_is_clipped_and_noised() -> 
     coordinator, network = sealed_training(study, works_of(study), zero_model)
     network.run()
     assert coordinator.released.round == 3
+
+
+# --- a norm that follows the gradients --------------------------------------------------------------------------------
+
+ADAPTIVE = {"clipping": {"kind": "adaptive", "quantile": 0.5, "rate": 0.3}, "l2_clip_norm": 20.0, "epsilon": 30.0}
+
+
+def test_gradient_and_count_together_are_worth_what_is_accounted() -> None:
+    terms = terms_of(study_of(**ADAPTIVE))
+    assert terms.count_sigma == pytest.approx(0.05 * 0.5 * 220)
+    assert terms.gradient_multiplier > terms.noise_multiplier
+    # Two Gaussians of a unit's parts: lengths 1 and 1/2, in standard deviations, add up as squares.
+    together = terms.gradient_multiplier**-2 + (0.5 / terms.count_sigma) ** 2
+    assert together == pytest.approx(terms.noise_multiplier**-2)
+    assert terms.noise(4).noise_multiplier == pytest.approx(terms.gradient_multiplier)
+    scale, sigma = terms.count_noise()
+    assert math.sqrt(terms.honest) * sigma / scale >= terms.count_sigma
+    assert terms.epsilon <= 30.0
+
+
+def test_a_count_has_its_noise_and_a_draw_of_its_own() -> None:
+    """False-alarm rate below 1e-8."""
+    study = study_of(**ADAPTIVE)
+    terms, work = terms_of(study), works_of(study)[SITES[2]]
+    scale, sigma = terms.count_noise()
+    residuals, gradients = [], []
+    for round_ in range(1, 500):
+        order = order_of(round_, clip_norm=20.0)
+        outcome = work.train(order)
+        question = work._question("round", order.job, order.round, 20.0, order.model, order.statistics)
+        within = work.drawn(question, 0).size  # nobody's gradient is as long as 20
+        residuals.append((outcome.tally[0] - scale * within / 2) / sigma)
+        gradients.append(outcome.update[0])
+        assert not outcome.tally[1:].any()
+    z = np.array(residuals)
+    assert abs(z.mean()) < 6 / math.sqrt(z.size)
+    assert abs(z.std() - 1.0) < 6 / math.sqrt(2 * z.size)
+    assert abs(np.corrcoef(z, gradients)[0, 1]) < 6 / math.sqrt(z.size)
+
+
+def test_the_norm_follows_the_quantile_by_noised_counts_alone() -> None:
+    terms = terms_of(study_of(**ADAPTIVE))
+    scale, drawn = 2.0**10, 110.0
+    assert terms.next_clip_norm(1.0, 0.0) == 1.0, "half are within: it stays"
+    assert terms.next_clip_norm(1.0, scale * drawn / 2) == pytest.approx(math.exp(-0.3 * 0.5)), "all are: it shrinks"
+    assert terms.next_clip_norm(1.0, -scale * drawn / 2) == pytest.approx(math.exp(0.3 * 0.5)), "nobody is: it grows"
+    assert terms.next_clip_norm(1.0, -1e9) == pytest.approx(math.exp(0.15)), "noise moves it no further than that"
+    assert terms_of(study_of()).next_clip_norm(None, 7.0) is None
+
+
+@pytest.mark.parametrize("mode", ["pairwise", "replicated"])
+def test_a_norm_that_is_far_too_long_comes_down(mode: str) -> None:
+    tree = study_of("sealed", {"mode": mode}, **ADAPTIVE).model_dump(mode="json", exclude_none=True)
+    tree["study"]["rounds"] = 12
+    study = Study.model_validate(tree, strict=False)
+    coordinator, network = sealed_training(study, works_of(study), zero_model)
+    network.run()
+    norm = coordinator._training.learned.clip_norm
+    assert norm is not None
+    assert 20.0 * math.exp(-12 * 0.15) <= norm < 20.0 * math.exp(-12 * 0.09)
+    snapshot = coordinator.snapshot()
+    again, _ = sealed_training(study, works_of(study), zero_model)
+    again.restore(snapshot)
+    assert again._training.learned.clip_norm == norm
+
+
+def test_a_site_takes_no_norm_that_is_not_the_studys_business() -> None:
+    fixed, follows = works_of(study_of())[SITES[0]], works_of(study_of(**ADAPTIVE))[SITES[0]]
+    with pytest.raises(ProtocolViolationError, match="another norm than the study"):
+        fixed.train(order_of(clip_norm=1.0))
+    with pytest.raises(ProtocolViolationError, match="another norm than the study"):
+        follows.train(order_of())
+    for norm in (0.0, -1.0, math.inf, math.nan, 1e10):
+        with pytest.raises(ProtocolViolationError, match="what is no norm"):
+            follows.train(order_of(clip_norm=norm))
+
+
+def test_a_count_that_would_drown_in_noise_is_refused() -> None:
+    with pytest.raises(StudyError, match="does not add up") as caught:
+        terms_of(study_of(clipping={"kind": "adaptive"}, epsilon=0.1))
+    assert caught.value.problems[0].path == "protection.privacy.clipping"

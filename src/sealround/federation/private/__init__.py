@@ -2,11 +2,12 @@
 
 from sealround.federation.private.histograms import CELL_COUNT, coarse, spread
 from sealround.federation.private.terms import PrivacyTerms, SumNoise
-from sealround.federation.private.work import Allowance, ClippingWork, PrivateWork
+from sealround.federation.private.work import Allowance, ClippedUnits, ClippingWork, PrivateWork
 
 __all__ = [
     "CELL_COUNT",
     "Allowance",
+    "ClippedUnits",
     "ClippingWork",
     "PrivacyTerms",
     "PrivateWork",

@@ -32,12 +32,20 @@ from sealround.privacy.events import PrivacyEvent
 from sealround.privacy.planning import Plan as NoisePlan
 from sealround.privacy.planning import solve
 from sealround.study.sealed_sums import ring_bits
-from sealround.study.sections import DifferentialPrivacy, NoSecureAggregation
+from sealround.study.sections import AdaptiveClipping, DifferentialPrivacy, NoSecureAggregation
 
 if TYPE_CHECKING:
     from sealround.study import Study
 
-__all__ = ["SCALE_BITS", "PrivacyTerms", "SumNoise"]
+__all__ = ["CLIP_NORMS", "SCALE_BITS", "PrivacyTerms", "SumNoise"]
+
+CLIP_NORMS = 1e-9, 1e9
+"""Between these a norm may move."""
+
+_COUNT_NOISE = 0.05
+"""Of the units drawn on average: a twentieth (Andrew et al. 2021, section 3), which costs gradients nearly nothing."""
+
+_COUNT_SCALE = 2.0**10
 
 SCALE_BITS = 8
 """A coordinate travels as a multiple of 2^-8: as coarse as a sealed sum can be, so that integers of 24 bits fit."""
@@ -83,7 +91,9 @@ class PrivacyTerms:
         sites: How many are summed, or send.
         honest: How many sites' noise is counted on: 1 where each message is private by itself.
         ring: Bits of a coordinate of a sealed sum; ``None`` where sums travel as floats.
-        noise_multiplier: Of each training step.
+        noise_multiplier: Of each training step, all that it tells together.
+        count_sigma: Standard deviation of the noise in the number of units within the norm, in units; ``None`` where
+            nobody counts.
         release_multiplier: Of each other release; ``None`` where there is none.
         releases: How many other releases.
     """
@@ -95,6 +105,7 @@ class PrivacyTerms:
     honest: int
     ring: int | None
     noise_multiplier: float
+    count_sigma: float | None
     release_multiplier: float | None
     releases: tuple[str, ...]
 
@@ -125,7 +136,13 @@ class PrivacyTerms:
             noise, release = _multipliers(options, study.study.rounds * steps, bool(releases))
         except UsageError as error:
             raise _unfit(study, Problem("protection.privacy.epsilon", f"{error.message}; {error.hint or ''}")) from None
-        return cls(options, study.study.rounds, steps, sites, honest, ring, noise, release, releases)
+        count = None
+        if isinstance(options.clipping, AdaptiveClipping):
+            count = options.sampling_probability * options.patients * _COUNT_NOISE
+            if 2.0 * count <= 1.1 * noise:
+                why = f"with {options.patients} patients their number within the norm drowns in noise; say fixed"
+                raise _unfit(study, Problem("protection.privacy.clipping", why))
+        return cls(options, study.study.rounds, steps, sites, honest, ring, noise, count, release, releases)
 
     @property
     def events(self) -> tuple[PrivacyEvent, ...]:
@@ -161,10 +178,57 @@ class PrivacyTerms:
         return math.ceil(mean + 10.0 * math.sqrt(mean)) + 20
 
     @property
+    def gradient_multiplier(self) -> float:
+        """The noise of a step's gradient, in lengths of what one unit changes.
+
+        Where a count is told as well, somewhat more than `noise_multiplier`, so that both together are worth that:
+        ``(z^-2 - (2 sigma_b)^-2)^(-1/2)`` (Andrew et al. 2021, Theorem 1).
+        """
+        z = self.noise_multiplier
+        return z if self.count_sigma is None else (z**-2 - (2.0 * self.count_sigma) ** -2) ** -0.5
+
+    @property
+    def first_clip_norm(self) -> float | None:
+        """The norm that the first round clips to, where it follows the gradients; else ``None``."""
+        return None if self.count_sigma is None else self.options.l2_clip_norm
+
+    def next_clip_norm(self, clip_norm: float | None, count: float) -> float | None:
+        """Return the norm of the next round (Andrew et al. 2021, Algorithm 1: geometric updates).
+
+        Args:
+            clip_norm: Of this round.
+            count: Sum over the drawn units of 1/2 if their gradients were within it, else -1/2, noise and scale of
+                `count_noise` included.
+        """
+        clipping = self.options.clipping
+        if clip_norm is None or not isinstance(clipping, AdaptiveClipping):
+            return clip_norm
+        share = count / _COUNT_SCALE / (self.options.sampling_probability * self.options.patients) + 0.5
+        follows = clip_norm * math.exp(-clipping.rate * (min(max(share, 0.0), 1.0) - clipping.quantile))
+        return min(max(follows, CLIP_NORMS[0]), CLIP_NORMS[1])
+
+    def count_noise(self) -> tuple[float, float]:
+        """Return what a count is multiplied with, and the width of one site's noise.
+
+        A unit changes the count by 1/2; multiples of 1/2 are multiplied to integers, so that nothing is rounded.
+        """
+        if self.count_sigma is None:
+            raise UsageError("nobody counts in this study")
+        return _COUNT_SCALE, math.sqrt(((self.count_sigma * _COUNT_SCALE) ** 2 + _SMOOTHING**2) / self.honest)
+
+    @property
     def step(self) -> float:
-        """What a sealed sum of coordinates is multiplied with: minus the mean gradient, by public numbers only."""
-        options, noise = self.options, self._grid
-        unit = options.l2_clip_norm / noise[0]
+        """As `step_at` the study's norm."""
+        return self.step_at(None)
+
+    def step_at(self, clip_norm: float | None) -> float:
+        """Return what a sealed sum is multiplied with: minus the mean gradient, by public numbers only.
+
+        Args:
+            clip_norm: Of the round; ``None`` for the study's.
+        """
+        options = self.options
+        unit = (options.l2_clip_norm if clip_norm is None else clip_norm) / self._grid[0]
         return -unit * 2.0**SCALE_BITS / (options.sampling_probability * options.patients)
 
     @property
@@ -178,9 +242,9 @@ class PrivacyTerms:
         largest = 2**_FLOAT_BITS - 1
         if self.ring is not None:
             largest = min(largest, 2 ** (self.ring - 1) // self.sites - 2)
-        most = min(_FINEST * math.sqrt(self.honest) / self.noise_multiplier, largest / _HEADROOM)
+        narrow = math.sqrt(self.honest) / self.gradient_multiplier
         # The noise needs its place too.
-        most = min(most, largest / 4.0 / _TAIL * math.sqrt(self.honest) / self.noise_multiplier)
+        most = min(_FINEST * narrow, largest / _HEADROOM, largest / 4.0 / _TAIL * narrow)
         return 2.0 ** math.floor(math.log2(most)), largest
 
     @property
@@ -196,7 +260,7 @@ class PrivacyTerms:
         """
         clip, largest = self._grid
         changed = clip * (1.0 + _FLOAT_SLACK_PER_PATIENT * self.most_drawn) + math.sqrt(parameters)
-        sigma = math.sqrt(((self.noise_multiplier * changed) ** 2 + _SMOOTHING**2) / self.honest)
+        sigma = math.sqrt(((self.gradient_multiplier * changed) ** 2 + _SMOOTHING**2) / self.honest)
         limit = largest - math.ceil(_TAIL * sigma)
         if limit < clip or sigma < NARROWEST:
             raise UsageError(

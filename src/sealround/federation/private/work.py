@@ -9,7 +9,7 @@ again after a crash gets the same bytes, which tell nothing new; anything else d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from sealround.errors import ProtocolViolationError, UsageError
 from sealround.federation import tally
 from sealround.federation.interfaces import LocalWork, TrainOutcome
 from sealround.federation.private.histograms import CELL_COUNT, coarse, spread
-from sealround.federation.private.terms import SCALE_BITS
+from sealround.federation.private.terms import CLIP_NORMS, SCALE_BITS
 from sealround.federation.statistics import Statistics
 from sealround.vocabulary import COORDINATOR
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sealround.vocabulary import PartyId, Tally, Update
     from sealround.wire import Value
 
-__all__ = ["Allowance", "ClippingWork", "PrivateWork"]
+__all__ = ["Allowance", "ClippedUnits", "ClippingWork", "PrivateWork"]
 
 _HEAD = 4  # numbers of a tally before its histogram
 
@@ -59,6 +59,18 @@ class Allowance(Protocol):
         ...
 
 
+class ClippedUnits(NamedTuple):
+    """What became of some units' gradients.
+
+    Attributes:
+        total: Their clipped sum, ``(d,)``.
+        within: How many were within the norm.
+    """
+
+    total: np.ndarray
+    within: int
+
+
 class ClippingWork(LocalWork, Protocol):
     """Work that can be made private: sums in which one unit of privacy counts no more than it may."""
 
@@ -72,8 +84,10 @@ class ClippingWork(LocalWork, Protocol):
         """How many patients (or records, as the study says) this site trains on."""
         ...
 
-    def clipped_sum(self, model: Update, statistics: Statistics, chosen: np.ndarray, l2_clip_norm: float) -> np.ndarray:
-        """Return the sum of the clipped gradients of some units.
+    def clipped_sum(
+        self, model: Update, statistics: Statistics, chosen: np.ndarray, l2_clip_norm: float
+    ) -> ClippedUnits:
+        """Return the sum of the clipped gradients of some units, and how many were short enough.
 
         Args:
             model: At which, float32 ``(d,)``.
@@ -82,7 +96,7 @@ class ClippingWork(LocalWork, Protocol):
             l2_clip_norm: Longest gradient of one unit.
 
         Returns:
-            ``(d,)``: one unit more or less changes it by ``l2_clip_norm`` at the most, but for rounding.
+            The sum, ``(d,)``: one unit more or less changes it by ``l2_clip_norm`` at the most, but for rounding.
         """
         ...
 
@@ -188,22 +202,24 @@ class PrivateWork(LocalWork):
         """
         if order.candidate is not None or order.control is not None or order.weights is not None:
             raise ProtocolViolationError("asks for more than a private round answers", party=COORDINATOR)
-        question = self._question("round", order.job, order.round, order.model, order.statistics)
+        clip_norm = self._clip_norm(order)
+        question = self._question("round", order.job, order.round, clip_norm, order.model, order.statistics)
         if self._allowance is not None:
             self._allowance.spend(self._terms.round_event(), question)
+        # A tally as long as any, and but for a noised count without a word.
+        silent = np.zeros(tally.size("binary"))
         if self._terms.options.trust == "sealed":
-            units = self._noised_sum(order, order.model, question, 0)
+            units, silent[0] = self._noised_sum(order, order.model, question, 0)
             update = units.astype(np.float32) * np.float32(2.0**-SCALE_BITS)
         else:
             model = order.model
             for step in range(self._terms.steps):
-                noised = self._noised_sum(order, model, question, step)
+                noised, _ = self._noised_sum(order, model, question, step)
                 clip = self._terms.noise(order.model.size).clip
                 mean = noised * (self._terms.options.l2_clip_norm / clip / self._terms.expected)
                 model = self._work.stepped(model, mean, order.round)
             update = model - order.model
-        # A tally as long as any, without a word.
-        return TrainOutcome(update=update, weight=1.0, tally=np.zeros(tally.size("binary")))
+        return TrainOutcome(update=update, weight=1.0, tally=silent)
 
     def validate(self, order: EvaluateOrder) -> Tally:
         """Return a noised histogram of validation logits, in place of a tally; zeros where nothing is released."""
@@ -235,20 +251,43 @@ class PrivateWork(LocalWork):
             )
         return chosen
 
-    def _noised_sum(self, order: TrainOrder, model: Update, question: bytes, step: int) -> np.ndarray:
-        """Return one step's sum in units of the grid, integers as float64 ``(d,)``."""
-        options, noise = self._terms.options, self._terms.noise(model.size)
+    def _clip_norm(self, order: TrainOrder) -> float:
+        """Return the norm of a round.
+
+        Any norm is as private: the noise grows with it.
+
+        Raises:
+            ProtocolViolationError: If one is given where the study has its own, or none where it follows, or no norm.
+        """
+        follows = self._terms.first_clip_norm is not None
+        if (order.clip_norm is not None) != follows:
+            raise ProtocolViolationError("clips to another norm than the study", party=COORDINATOR)
+        if order.clip_norm is None:
+            return self._terms.options.l2_clip_norm
+        if not CLIP_NORMS[0] <= order.clip_norm <= CLIP_NORMS[1]:
+            raise ProtocolViolationError("clips to what is no norm", party=COORDINATOR)
+        return order.clip_norm
+
+    def _noised_sum(self, order: TrainOrder, model: Update, question: bytes, step: int) -> tuple[np.ndarray, float]:
+        """Return one step's sum in units of the grid, integers as float64 ``(d,)``; and the noised count, or 0."""
+        options, noise, clip_norm = self._terms.options, self._terms.noise(model.size), self._clip_norm(order)
+        count = 0.0
         if options.unit == "site":
-            total = -_clipped(self._work.train(order).update, options.l2_clip_norm)  # an update goes down, not up
+            total = -_clipped(self._work.train(order).update, clip_norm)  # an update goes down, not up
         else:
             chosen = self.drawn(question, step)
-            total = self._work.clipped_sum(model, order.statistics, chosen, options.l2_clip_norm).astype(np.float64)
-        total *= noise.clip / options.l2_clip_norm
+            found = self._work.clipped_sum(model, order.statistics, chosen, clip_norm)
+            total = found.total.astype(np.float64)
+            if self._terms.count_sigma is not None:
+                scale, sigma = self._terms.count_noise()
+                key = derive(self._secret, Label.PRIVATE_COUNT, question, step)
+                count = scale * (found.within - chosen.size / 2) + float(DiscreteGaussian(sigma).draw(1, key)[0])
+        total *= noise.clip / clip_norm
         np.rint(total, out=total)
         np.clip(total, -noise.limit, noise.limit, out=total)
         key = derive(self._secret, Label.PRIVATE_NOISE, question, step)
         total += DiscreteGaussian(noise.sigma).draw(total.size, key)
-        return total
+        return total, count
 
     def _released(self, order: EvaluateOrder, what: str) -> Tally:
         """Return a tally whose histogram has noise and whose other numbers are 0."""

@@ -53,20 +53,24 @@ def parts_of_layer(
             sums = _by_patient(g.sum((2, 3)), batch) if "bias" in where else g
         case nn.GroupNorm():
             if "weight" in where:
-                parts.append(Written(where["weight"], _by_patient(_group_slopes(layer, x, g), batch)))
+                parts.append(_vector(where["weight"], _by_patient(_group_slopes(layer, x, g), batch)))
             sums = _by_patient(g.flatten(2).sum(2), batch)
         case nn.LayerNorm():
             normal = functional.layer_norm(x, layer.normalized_shape, eps=layer.eps)
             size = math.prod(layer.normalized_shape)
             if "weight" in where:
-                parts.append(Written(where["weight"], (normal * g).reshape(q, -1, size).sum(1)))
+                parts.append(_vector(where["weight"], (normal * g).reshape(q, -1, size).sum(1)))
             sums = g.reshape(q, -1, size).sum(1)
         case _:
             msg = f"no rule for {type(layer).__name__}"
             raise NotImplementedError(msg)
     if "bias" in where:
-        parts.append(Written(where["bias"], sums))
+        parts.append(_vector(where["bias"], sums))
     return parts
+
+
+def _vector(where: slice, gradients: torch.Tensor) -> Part:
+    return Written(where, gradients.unsqueeze(0))
 
 
 def _matrix(where: slice, x: torch.Tensor, g: torch.Tensor) -> Part:
@@ -75,7 +79,7 @@ def _matrix(where: slice, x: torch.Tensor, g: torch.Tensor) -> Part:
     k = g.shape[2]
     if positions == 1 or _PRODUCT_COST * positions**2 * (p + k) < p * k:
         return Outer(where, x, g)
-    return Written(where, torch.bmm(g.mT, x))
+    return Written(where, torch.bmm(g.mT, x).unsqueeze(0))
 
 
 def _kernel(layer: nn.Conv2d, where: slice, batch: Batch, x: torch.Tensor, g: torch.Tensor) -> Part:
@@ -89,7 +93,7 @@ def _kernel(layer: nn.Conv2d, where: slice, batch: Batch, x: torch.Tensor, g: to
 
 
 def _kernel_gradients(layer: nn.Conv2d, batch: Batch, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """Return a kernel's gradient for each patient, float32 ``(q, kernel row, k, c, kernel column)``.
+    """Return a kernel's gradient for each patient, float32 ``(kernel row, q, k, c, kernel column)``.
 
     Not with patches taken apart, which takes as many copies of the image as the kernel has cells: images are copied once
     for each column of the kernel, and what a row of it sees is then a slice of whole lines.
@@ -97,19 +101,19 @@ def _kernel_gradients(layer: nn.Conv2d, batch: Batch, x: torch.Tensor, g: torch.
     q, r = batch.patients, batch.rows
     (tall, wide), (down, _), (step, _) = layer.kernel_size, layer.stride, layer.dilation
     k, c, lines, across = layer.out_channels, layer.in_channels, g.shape[2], g.shape[3]
-    written = x.new_empty(q, tall, k, c * wide)
+    written = x.new_empty(tall, q, k, c * wide)
     wanted = g.reshape(len(g), k, lines * across)
-    for piece in blocks(q, r * (c * wide * down * (lines + tall) * across + tall * k * c * wide * (r > 1))):
+    for piece in blocks(q, r * (c * wide * down * (lines + tall) * across + k * c * wide * (r > 1))):
         rows = slice(piece.start * r, piece.stop * r)
         copies = _lines(layer, x[rows], across)
-        found = written[piece] if r == 1 else x.new_empty(len(copies[0]), tall, k, c * wide)
         for i in range(tall):
             start, phase = divmod(i * step, down)
             seen = copies[phase][:, :, start * across : (start + lines) * across]
-            torch.bmm(wanted[rows], seen.mT, out=found[:, i])
-        if r > 1:
-            torch.sum(found.view(-1, r, tall, k, c * wide), 1, out=written[piece])
-    return written.view(q, tall, k, c, wide)
+            if r == 1:
+                torch.bmm(wanted[rows], seen.mT, out=written[i, piece])
+            else:
+                torch.sum(torch.bmm(wanted[rows], seen.mT).unflatten(0, (-1, r)), 1, out=written[i, piece])
+    return written.view(tall, q, k, c, wide)
 
 
 def _lines(layer: nn.Conv2d, x: torch.Tensor, across: int) -> list[torch.Tensor]:

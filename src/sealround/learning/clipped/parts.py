@@ -63,12 +63,13 @@ class Part(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Written:
-    """Gradients written down.
+    """Gradients written down, in one piece or several.
 
     Attributes:
         where: Of the parameters in the flat vector.
-        gradients: float32 ``(q, ...)``.
-        order: Where each axis of the parameter is among those of ``gradients``, patients not counted; as it is if empty.
+        gradients: float32 ``(pieces, q, ...)``.
+        order: Where each axis of the parameter is among those of ``gradients``, patients not counted; all the same if
+            empty.
     """
 
     where: slice
@@ -79,19 +80,21 @@ class Written:
         """Return squared lengths, float64 ``(q,)``."""
         # Lines in float32, their squares in float64: one sum of a whole kernel would be good to 10^-5 only.
         lines = torch.linalg.vector_norm(self.gradients.flatten(min(3, self.gradients.ndim - 1)), dim=-1).double()
-        return lines.square_().view(len(lines), -1).sum(1)
+        return lines.square_().flatten(2).sum((0, 2)) if lines.ndim > 2 else lines.square_().sum(0)  # noqa: PLR2004
 
     def add(self, total: torch.Tensor, scale: torch.Tensor) -> None:
-        """Add one matrix-vector product."""
-        if self.order:
-            summed = torch.mv(self.gradients.flatten(1).T, scale).view(self.gradients.shape[1:]).permute(self.order)
-            total[self.where].view(summed.shape).add_(summed)
-        else:
-            total[self.where].addmv_(self.gradients.flatten(1).T, scale)
+        """Add one matrix-vector product for each piece."""
+        flat = self.gradients.flatten(2)
+        if len(flat) == 1:
+            total[self.where].addmv_(flat[0].T, scale)
+            return
+        summed = torch.bmm(scale.expand(len(flat), 1, -1), flat).view(len(flat), *self.gradients.shape[2:])
+        summed = summed.permute(self.order)
+        total[self.where].view(summed.shape).add_(summed)
 
     def forget(self, unusable: torch.Tensor) -> None:
         """Set some patients' gradients to 0."""
-        self.gradients[unusable] = 0.0
+        self.gradients[:, unusable] = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

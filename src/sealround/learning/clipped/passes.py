@@ -184,5 +184,5 @@ def _written(gradients: dict[str, torch.Tensor]) -> Iterator[Part]:
     start = 0
     for gradient in gradients.values():
         size = gradient[0].numel()
-        yield Written(slice(start, start + size), gradient.detach().contiguous())
+        yield Written(slice(start, start + size), gradient.detach().contiguous().unsqueeze(0))
         start += size

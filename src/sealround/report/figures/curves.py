@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Point = tuple[float, float | None]
 
-__all__ = ["Curve", "calibration", "kaplan_meier", "roc", "round_curves", "wilson"]
+__all__ = ["Curve", "bound_curve", "calibration", "kaplan_meier", "roc", "round_curves", "wilson"]
 
 ROUNDS_HEIGHT = 260
 """Height of the curves per round, px, as in the style sheet: labels at the ends of lines are kept apart by it."""
@@ -138,6 +138,20 @@ def roc(
         plot.line([(0.0, 0.0), *curves[name], (1.0, 1.0)], name)  # Every ROC curve has these ends.
     if operating_point is not None:
         plot.dot(*operating_point, "federated operating", radius=5, text="At the decision threshold")
+    return plot.svg(key, title, description, "square")
+
+
+def bound_curve(key: str, title: str, description: str, points: Sequence[tuple[float, float]]) -> Markup:
+    """Draw the largest true-positive rate at each false-positive rate: what lies above cannot be reached.
+
+    Args:
+        key: Unique on the page.
+        title: What it is.
+        description: What it shows.
+        points: ``(false-positive rate, largest true-positive rate)`` in order.
+    """
+    plot = _square()
+    plot.line([*points, (1.0, 1.0)], "federated")
     return plot.svg(key, title, description, "square")
 
 

@@ -48,7 +48,9 @@ from sealround.study.sections.fairness import AloneReference, Fairness, Gate, Gr
 from sealround.study.sections.model import Cnn, Cox, FrozenBackbone, Logistic, Mlp, Model, ModelKind, Resnet, Vgg16
 from sealround.study.sections.protection import (
     LEAST_SITES,
+    AdaptiveClipping,
     DifferentialPrivacy,
+    FixedClipping,
     NoPrivacy,
     NoRobustness,
     NoSecureAggregation,
@@ -84,6 +86,7 @@ from sealround.study.sections.training import (
 __all__ = [
     "LEAST_SITES",
     "Adam",
+    "AdaptiveClipping",
     "AloneReference",
     "Augmentation",
     "BuiltinSource",
@@ -108,6 +111,7 @@ __all__ = [
     "FedProx",
     "FedYogi",
     "FineTune",
+    "FixedClipping",
     "FixedThreshold",
     "FlambySplit",
     "FrozenBackbone",

@@ -10,7 +10,10 @@ from sealround.study.sections.base import Name, Positive, Section
 
 __all__ = [
     "LEAST_SITES",
+    "AdaptiveClipping",
+    "Clipping",
     "DifferentialPrivacy",
+    "FixedClipping",
     "NoPrivacy",
     "NoRobustness",
     "NoSecureAggregation",
@@ -152,6 +155,25 @@ class NoPrivacy(Section):
     reason: Reason = Field(description="Why that is acceptable here; printed in every report.")
 
 
+class FixedClipping(Section):
+    """One norm for the whole training."""
+
+    kind: Literal["fixed"]
+
+
+class AdaptiveClipping(Section):
+    """A norm that follows the gradients, told by a noised count in every round (Andrew et al. 2021)."""
+
+    kind: Literal["adaptive"]
+    quantile: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.5, description="Share of the gradients that are to be within the norm."
+    )
+    rate: Annotated[float, Field(gt=0.0, le=2.0)] = Field(default=0.2, description="How fast the norm follows.")
+
+
+Clipping: TypeAlias = Annotated[FixedClipping | AdaptiveClipping, Field(discriminator="kind")]
+
+
 class DifferentialPrivacy(Section):
     """Differential privacy of everybody whose records are trained on, validated with or tested.
 
@@ -182,6 +204,9 @@ class DifferentialPrivacy(Section):
         description="With which each unit is drawn into a step, by itself (Poisson sampling); 1.0 for sites."
     )
     l2_clip_norm: Positive = Field(description="Longest gradient of one unit; what is longer is shortened.")
+    clipping: Clipping = Field(
+        default=FixedClipping(kind="fixed"), description="Whether the norm stays, or is where it begins."
+    )
     patients: Annotated[int, Field(ge=1, le=10**9)] = Field(
         description="Units that all sites train on, about (for `site`: how many sites): a public figure, which the sum "
         "is divided by. It is not counted, since a count tells who is there."
