@@ -2,12 +2,12 @@
 
 Every test runs whole trainings in memory: sampling, clipping, rounding and noise at the sites, masks or shares, the
 opened sum, the step of the global model. Canaries are the patients; three sites have 1800, half of them in, and 200
-coordinates that nobody touches. 50 rounds draw a fifth of them; the claim is an epsilon of 3 at delta = 1e-5, and the
-noise is what the study plans for it (2.24 clip norms).
+coordinates that nobody touches. 50 rounds draw a fifth of them; the claim is an epsilon of 3 at delta = 1e-7, and the
+noise is what the study plans for it (2.70 clip norms).
 
 Four tests look at a run, each wrong about an honest one with a probability of 0.001 at the most, so that all four
-together are with 0.004. Seeds are fixed: these rates are for seeds drawn anew. Bugs are planted in the deployed code.
-What catches each was measured on 20 runs with other seeds than the tests':
+together are with 0.004. Seeds are fixed: these rates are for seeds drawn anew. Lower bounds on epsilon of honest runs
+are 0.3 to 0.9. Bugs are planted in the deployed code; what catches each was measured on 20 runs with other seeds:
 
     python tests/statistics/test_private_path.py --seeds 20
 """
@@ -68,6 +68,7 @@ REASON = "made-up patients in a test"
 LEVEL = 0.001
 COUNT, QUIET, ROUNDS = 1800, 200, 50
 TESTS = ("noise", "curve", "epsilon", "independent")
+GUESSES = TESTS[1:]
 
 
 @cache
@@ -301,12 +302,12 @@ class AllZero(WordStream):
 
 
 def cut_after_noise(patch: pytest.MonkeyPatch) -> None:
-    """Sealing cuts noised coordinates at two widths of a site's noise."""
+    """Sealing cuts noised coordinates at one and a half widths of a site's noise."""
     check = SealedPlan.check
 
     def cutting(self: SealedPlan, sites: int) -> FixedPoint:
         width = terms_of(self.study).noise(COUNT + QUIET).sigma
-        return replace(check(self, sites), linf_clip=2.0 * width * 2.0**-SCALE_BITS)
+        return replace(check(self, sites), linf_clip=1.5 * width * 2.0**-SCALE_BITS)
 
     patch.setattr(SealedPlan, "check", cutting)
 
@@ -345,12 +346,12 @@ BUGS: dict[str, Bug] = {
     "noise repeated over coordinates": Bug(noise_repeated, ("noise",)),
     "a site without noise": Bug(share_missing, ("noise",)),
     "a site without noise, local": Bug(share_missing, ("noise",), HONEST["local"]),
-    "everybody drawn": Bug(everybody_drawn, ("independent",)),
-    "everybody drawn, replicated": Bug(everybody_drawn, ("independent",), HONEST["replicated"]),
-    "everybody drawn, local": Bug(everybody_drawn, ("independent",), HONEST["local"]),
+    "everybody drawn": Bug(everybody_drawn, GUESSES),
+    "everybody drawn, replicated": Bug(everybody_drawn, GUESSES, HONEST["replicated"]),
+    "everybody drawn, local": Bug(everybody_drawn, GUESSES, HONEST["local"]),
     "cut after noise": Bug(cut_after_noise, ("noise",)),
-    "clipping off": Bug(unclipped, ("independent",), torch_run),
-    "clipping per record": Bug(clipped_per_record, ("independent",), torch_run),
+    "clipping off": Bug(unclipped, GUESSES, torch_run),
+    "clipping per record": Bug(clipped_per_record, ("curve", "independent"), torch_run),
 }
 
 
@@ -363,7 +364,7 @@ def planted(bug: Bug, seed: int) -> tuple[Run, Audit]:
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_caught(name: str) -> None:
-    """By the tests named in `BUGS`, and perhaps by others. Measured power POWER."""
+    """By the tests named in `BUGS`, each of which caught it in 20 of 20 runs; what others find is not asserted."""
     bug = BUGS[name]
     run, found = planted(bug, 1)
     assert set(bug.caught) <= set(found.caught), found
@@ -371,7 +372,7 @@ def test_a_planted_bug_is_caught(name: str) -> None:
         assert FINDINGS[name] in found.findings
     if name == "cut after noise":  # which the coordinator's own records tell as well
         assert run.coordinator is not None
-        assert min(record.clipped or 0 for record in run.coordinator.history[1:]) > 0
+        assert [record.clipped for record in run.coordinator.history[1:]] == [len(SITES)] * ROUNDS
 
 
 FINDINGS = {
