@@ -1,4 +1,4 @@
-"""What the sum of clipped gradients costs beside Opacus's and beside the plain gradient, in time and memory, in one run.
+"""What a sum of clipped gradients costs beside Opacus's and beside the plain gradient: time and memory, in one run.
 
     python benchmarks/private_gradients.py --opacus PYTHON [--models NAME ...] [--batch 256] [--threads 1] [--turns 9]
 
@@ -78,7 +78,15 @@ def ours(request: dict[str, Any]) -> Callable[[int], Any]:
                 parameter.fill_(float(name.endswith("weight")))
     draw = np.random.default_rng(1)
     inputs = torch.tensor(draw.standard_normal((request["batch"], *shape)), dtype=torch.float32)
-    examples = Examples(Features(inputs), Targets(torch.tensor(draw.random(len(inputs)) < 0.4, dtype=torch.float32)))
+
+    class Pictures(Features):
+        """Images that are float32 already, as the peer's are."""
+
+        @property
+        def shape(self) -> tuple[int, ...]:
+            return shape
+
+    examples = Examples(Pictures(inputs), Targets(torch.tensor(draw.random(len(inputs)) < 0.4, dtype=torch.float32)))
     predictor = LinearPredictor(flat) if is_linear(model) else NetworkPredictor(flat)
     loss, rows = BinaryLoss(), torch.arange(len(inputs))
 

@@ -1,9 +1,9 @@
 """A peer of `private_gradients.py`: Opacus 1.6's sums of clipped gradients, in an environment that has it.
 
-Reads one request (``{"model", "mode", "chunk", "batch", "clip", "threads"}``), makes model and data from the same numbers
-as the other side, and answers with the memory of a first sum and some of its coordinates; then with seconds, one sum for
-each line that comes. Modes: ``hooks``, which is what its privacy engine does unless told otherwise; ``fast`` and
-``ghost``, its two ways of clipping with a second backward pass.
+Reads one request (``{"model", "mode", "chunk", "batch", "clip", "threads"}``), makes model and data from the same
+numbers as the other side, and answers with the memory of a first sum and some of its coordinates; then with seconds,
+one sum for each line that comes. Modes: ``hooks``, which is what its privacy engine does unless told otherwise;
+``fast`` and ``ghost``, its two ways of clipping with a second backward pass.
 
 Networks are written down again, layer by layer, as sealround's are; in-place activations, which Opacus's hooks do not
 take, are not in place.
@@ -16,6 +16,7 @@ import sys
 import time
 import warnings
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +63,13 @@ def cnn(*channels: int) -> nn.Module:
 
 def resnet(width: int) -> nn.Module:
     layers: list[nn.Module] = [*convolution(1, width, 3, 1), nn.ReLU(), Residual(width, width, 1)]
-    for stage in range(3):
-        layers.append(Residual(width * 2**stage, width * 2 ** (stage + 1), 2))
+    layers += [Residual(width * 2**stage, width * 2 ** (stage + 1), 2) for stage in range(3)]
     return nn.Sequential(*layers, MeanPool(), nn.Linear(width * 8, 1))
 
 
 def perceptron(*widths: int) -> nn.Module:
     layers: list[nn.Module] = []
-    for before, out in zip(widths, widths[1:], strict=False):
+    for before, out in pairwise(widths):
         layers += [nn.Linear(before, out), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 

@@ -114,6 +114,7 @@ def pages() -> dict[str, str]:
     long = json.loads(json.dumps(four).replace("Switzerland", _LONG_NAME))
     long["study"]["question"] = _LONG_WORD * 2
     trees = {"four": four, "six": synthetic.six_regions(), "many": synthetic.many_sites(), "long": long}
+    trees["private"] = synthetic.private(json.loads(json.dumps(long)))
     pages = {name: render(tree) for name, tree in trees.items()}
     return pages | {name: render_drill(tree) for name, tree in _drills().items()}
 
@@ -145,7 +146,7 @@ def _with_script(page: str) -> str:
     return policy.sub("", page).replace("</body>", f"{_MEASURE}</body>")
 
 
-@pytest.mark.parametrize("which", ["four", "six", "many", "drill", "drill-large"])
+@pytest.mark.parametrize("which", ["four", "six", "many", "private", "drill", "drill-large"])
 def test_renders_whole_and_offline_without_a_complaint(
     chromium: str, pages: dict[str, str], which: str, tmp_path: Path
 ) -> None:
@@ -185,7 +186,7 @@ def _measure(chromium: str, page: str, folder: Path, widths: tuple[int, ...], sc
     return measured
 
 
-@pytest.mark.parametrize("which", ["four", "six", "many", "long", "drill", "drill-large", "drill-long"])
+@pytest.mark.parametrize("which", ["four", "six", "many", "long", "private", "drill", "drill-large", "drill-long"])
 def test_nothing_reaches_over_the_edge_and_text_stays_legible(
     chromium: str, pages: dict[str, str], which: str, tmp_path: Path
 ) -> None:
@@ -197,7 +198,7 @@ def test_nothing_reaches_over_the_edge_and_text_stays_legible(
 
 
 @pytest.mark.parametrize("scheme", [_DARK, _LIGHT])
-@pytest.mark.parametrize("which", ["four", "drill", "drill-large"])
+@pytest.mark.parametrize("which", ["four", "private", "drill", "drill-large"])
 def test_text_stands_out_from_what_is_behind_it(
     chromium: str, pages: dict[str, str], which: str, scheme: int, tmp_path: Path
 ) -> None:

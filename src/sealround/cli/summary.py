@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -24,13 +25,15 @@ _OVERALL = {
     "all": "all patients",
 }
 _OF_SUMS = ("mean", "all")
+_NOISED = {"all": "all patients, noised"}
 _MOST_ROWS = 24
 
 
 def print_summary(evidence: Mapping[str, Any], folder: Path | None, console: Console | None = None) -> None:
     """Print each hospital's primary metric under every model, then means, worst, gap and cost.
 
-    Of a sealed study there is no hospital's own result to print: only the mean and all patients together.
+    Of a sealed study there is no hospital's own result to print: only the mean and all patients together; of a private
+    one, all patients together with noise, or nothing, and what it spent.
 
     Args:
         evidence: The run's evidence.
@@ -38,7 +41,11 @@ def print_summary(evidence: Mapping[str, Any], folder: Path | None, console: Con
         console: Where to; else standard output.
     """
     console = console or Console()
-    console.print(_table(evidence))
+    privacy = evidence.get("privacy")
+    if privacy and privacy["metrics"] == "kept":
+        console.print(f"{evidence['study']['name']}: test results stay with the hospitals", highlight=False)
+    else:
+        console.print(_table(evidence))
     cost = evidence["cost"]
     console.print(
         f"{cost['seconds']:.1f} s, {_size(cost['bytes_up'])} up, {_size(cost['bytes_down'])} down, "
@@ -54,8 +61,10 @@ def print_summary(evidence: Mapping[str, Any], folder: Path | None, console: Con
             f"[yellow]excluded[/yellow]: {escape(gone['site'])}{since}: {escape(gone['why'])}", highlight=False
         )
     sealed = evidence.get("aggregation")
+    where = "sites/" if folder is None else escape(f"{folder / 'sites'}/")
+    if privacy:
+        console.print(_private(privacy, None if sealed else where), highlight=False, soft_wrap=True)
     if sealed:
-        where = "sites/" if folder is None else escape(f"{folder / 'sites'}/")
         least = sealed["smallest_sum"] or sealed["n_min"]
         said = f"sealed: sums over {least} hospitals or more; each one's own results: {where}"
         console.print(said, highlight=False, soft_wrap=True)
@@ -65,7 +74,12 @@ def print_summary(evidence: Mapping[str, Any], folder: Path | None, console: Con
 
 def _table(evidence: Mapping[str, Any]) -> Table:
     study = evidence["study"]
-    metric = study["primary"]
+    private = bool(evidence.get("privacy"))
+    # Of a noised histogram there is one metric.
+    metric = "auroc" if private else study["primary"]
+    rows = (
+        _NOISED if private else {key: _OVERALL[key] for key in (_OF_SUMS if evidence.get("aggregation") else _OVERALL)}
+    )
     models = [name for name in _MODELS if name in evidence["models"]]
     table = Table(
         title=f"{study['name']}: {_NAMES.get(metric, metric.replace('_', ' '))} on test patients", box=SIMPLE_HEAD
@@ -81,10 +95,18 @@ def _table(evidence: Mapping[str, Any]) -> Table:
     if len(sites) > _MOST_ROWS:
         table.add_row(f"… and {len(sites) - _MOST_ROWS} more", *("" for _ in models))
     table.add_section()
-    for key in _OF_SUMS if evidence.get("aggregation") else _OVERALL:
+    for key, label in rows.items():
         cells = [evidence["models"][name].get(key, {}).get(metric) for name in models]
-        table.add_row(_OVERALL[key], *(_with_interval(cell) for cell in cells))
+        table.add_row(label, *(_with_interval(cell) for cell in cells))
     return table
+
+
+def _private(privacy: Mapping[str, Any], where: str | None) -> str:
+    """Say what was spent, and where each hospital's own results are, unless that is said elsewhere."""
+    unit = "hospital" if privacy["unit"] == "site" else privacy["unit"]
+    spent = math.ceil(1000 * privacy["epsilon"] - 1e-6) / 1000
+    said = f"private: each {unit} spends an epsilon of {spent:g} at a delta of {privacy['delta']:g}"
+    return said if where is None else f"{said}; each hospital's own results: {where}"
 
 
 def _with_interval(cell: Mapping[str, Any] | None) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from sealround.privacy.accounting import epsilon_of, spent_over
 from sealround.privacy.events import PrivacyEvent
+from sealround.privacy.splits import by_split
 from sealround.privacy.tradeoff import max_true_positive_rate, membership_advantage, posterior, tradeoff_curve
 from sealround.study.sections import DifferentialPrivacy
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["declared_cohort", "privacy_evidence", "private_results", "private_sums"]
 
 _POINTS = 61
-_MOST_ROUNDS = 31
+_FIRST_ROUNDS, _MOST_ROUNDS = 4, 31
 _RATES = (0.001, 0.01, 0.1)
 _PRIORS = (0.1, 0.5)
 
@@ -52,6 +53,7 @@ def privacy_evidence(study: Study, coordinator: Coordinator) -> dict[str, Any] |
         "epsilon_rdp": _epsilon_rdp(terms),
         "epsilon_seen_by_site": _seen_by_site(terms),
         "l2_clip_norm": options.l2_clip_norm,
+        "clipping": options.clipping.kind,
         "noise_multiplier": terms.noise_multiplier,
         "sampling_probability": options.sampling_probability,
         "steps": terms.rounds * terms.steps,
@@ -81,7 +83,7 @@ def private_results(study: Study, models: dict[str, dict[str, Any]]) -> dict[str
     options = study.protection.privacy
     if not isinstance(options, DifferentialPrivacy) or options.metrics == "noised":
         return models
-    nobody = {"n": None, "positives": None, "roc": None, "calibration": []}
+    nobody: dict[str, Any] = {"n": None, "positives": None, "roc": None, "calibration": []}
     return models | {"federated": models["federated"] | {"together": nobody}}
 
 
@@ -104,7 +106,7 @@ def _epsilon_rdp(terms: PrivacyTerms) -> float | None:
     options = terms.options
     if options.neighboring_relation != "add-or-remove-one":
         return None
-    found = max(epsilon_of((event,), options.delta, options.neighboring_relation, "rdp") for event in terms.events)
+    found = max(epsilon_of(part, options.delta, options.neighboring_relation, "rdp") for part in _parts(terms))
     return found if math.isfinite(found) else None
 
 
@@ -119,10 +121,15 @@ def _seen_by_site(terms: PrivacyTerms) -> float | None:
         return None
     left = math.sqrt((terms.honest - 1) / terms.honest)
     less = [
-        PrivacyEvent(event.what, event.noise_multiplier * left, event.sampling_probability, event.count)
-        for event in terms.events
+        [PrivacyEvent(one.what, one.noise_multiplier * left, one.sampling_probability, one.count) for one in part]
+        for part in _parts(terms)
     ]
-    return max(epsilon_of((event,), options.delta, options.neighboring_relation) for event in less)
+    return max(epsilon_of(part, options.delta, options.neighboring_relation) for part in less)
+
+
+def _parts(terms: PrivacyTerms) -> list[tuple[PrivacyEvent, ...]]:
+    """Return what is released of the units of each split: nobody is in two of them."""
+    return list(by_split(terms.events).values())
 
 
 def _release(terms: PrivacyTerms, event: PrivacyEvent) -> dict[str, Any]:
@@ -139,16 +146,19 @@ def _release(terms: PrivacyTerms, event: PrivacyEvent) -> dict[str, Any]:
 def _over_rounds(terms: PrivacyTerms) -> dict[str, list[Any]]:
     """Return what a training patient has spent after each of some rounds."""
     options = terms.options
-    chosen = np.unique(np.linspace(0, terms.rounds, min(_MOST_ROUNDS, terms.rounds + 1)).round().astype(np.int64))
+    spread = np.linspace(0, terms.rounds, _MOST_ROUNDS).round()
+    first = np.arange(min(_FIRST_ROUNDS, terms.rounds) + 1)  # where the curve bends
+    chosen = np.unique(np.concatenate((first, spread)).astype(np.int64))
     rounds, spent = spent_over((terms.round_event(),), chosen, options.delta, options.neighboring_relation)
     return {"rounds": rounds.tolist(), "epsilon": spent.tolist()}
 
 
 def _attacker(terms: PrivacyTerms) -> dict[str, Any]:
-    """Return how well anybody can tell whether a patient was there, whichever release is the most telling of him."""
+    """Return how well anybody can tell whether a patient was there, whichever split it is in."""
     relation = terms.options.neighboring_relation
-    curves = [tradeoff_curve((event,), relation, _POINTS) for event in terms.events]
-    rates = {rate: max(max_true_positive_rate((event,), relation, rate) for event in terms.events) for rate in _RATES}
+    parts = _parts(terms)
+    curves = [tradeoff_curve(part, relation, _POINTS) for part in parts]
+    rates = {rate: max(max_true_positive_rate(part, relation, rate) for part in parts) for rate in _RATES}
     return {
         "tradeoff": {
             "alpha": curves[0][0].tolist(),
@@ -157,7 +167,7 @@ def _attacker(terms: PrivacyTerms) -> dict[str, Any]:
         "max_true_positive_rate": [
             {"false_positive_rate": rate, "true_positive_rate": found} for rate, found in rates.items()
         ],
-        "advantage": max(membership_advantage((event,), relation) for event in terms.events),
+        "advantage": max(membership_advantage(part, relation) for part in parts),
         # By epsilon alone, as if delta were 0: it holds but for a small probability.
         "posterior": [
             {"prior": prior, "posterior": posterior(prior, terms.epsilon), "reading": "pure-epsilon"}
@@ -173,20 +183,18 @@ def _not_covered(study: Study, terms: PrivacyTerms) -> list[str]:
         "What is true of everybody: that a finding goes with a disease is learned with or without any one patient.",
         f"The {site} itself, which has its own patients' records in clear, and its own results, which have no noise.",
         "Other studies on the same patients, and settings that were tried on them before: what each spends adds up.",
-        f"The time a {site} takes: it grows with the number of patients that were drawn.",
-        f"What the study declares: its {site}s, inputs and levels, and the number of patients.",
+        f"The time a {site} takes: it grows with the number of patients that it computes on.",
+        f"What the study declares: its {site}s, inputs and levels, and the number of {{}}.".format(
+            f"{site}s" if options.unit == "site" else "patients"
+        ),
+        {
+            "patient": f"A patient of several {site}s who is not known to be one person: each spends for itself.",
+            "record": "A patient with several records: of k records up to k times as much is spent.",
+            "site": f"That a {site} takes part: everybody sees it. What is hidden is what its records are.",
+        }[options.unit],
     ]
-    if options.unit == "patient":
-        said.append(f"A patient of several {site}s who is not known to be one person: each spends for itself.")
-    else:
-        said.append("A patient with several records: of k records up to k times as much is spent.")
     if options.trust == "sealed":
         said.append(_about_sums(terms, site))
-    if study.evaluation.compare:
-        said.append(
-            f"The comparisons ({', '.join(study.evaluation.compare)}): they have no noise. A simulation can show them; "
-            f"between real {site}s they would not be there."
-        )
     return said
 
 

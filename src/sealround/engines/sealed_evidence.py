@@ -64,6 +64,8 @@ def sealed_models(
 def _n_min(study: Study) -> int:
     options = study.protection.secure_aggregation
     if isinstance(options, NoSecureAggregation):
+        if not study.protection.private:
+            raise UsageError("the study's sums are not sealed")
         return LEAST_SITES
     return options.n_min or LEAST_SITES
 

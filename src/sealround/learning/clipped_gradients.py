@@ -1,4 +1,4 @@
-"""The sum of patients' gradients, each clipped: what differential privacy adds noise to (Abadi et al. 2016, Algorithm 1).
+"""The sum of patients' clipped gradients: what differential privacy adds noise to (Abadi et al. 2016, Algorithm 1).
 
 The unit of privacy is the patient, with all his rows: his gradient is that of the mean loss over his own rows, and that
 is clipped. How the gradients are kept apart is in `sealround.learning.clipped`.
@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from sealround.errors import UnsupportedError, UsageError
-from sealround.learning.clipped import Batch, check_separable, parts_of
-from sealround.learning.clipped.passes import patients_at_a_time
+from sealround.learning.clipped import Batch, PatientGradients, check_separable
 from sealround.learning.losses import BinaryLoss
+from sealround.learning.predictors import LinearPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ClippedSum", "check_separable", "clipped_sum"]
 
-_FEATURES_AT_A_TIME = 1024
-_PIXELS_AT_A_TIME = 64 * 28 * 28
-_FEWEST = 8
+_LINEAR, _NETWORK = 1024, 256
+"""Examples taken at a time, by a linear model and by a network on features."""
+
+_PIXELS, _FEWEST, _MOST = 64 * 28 * 28, 8, 256
+"""Pixels taken at a time, and the fewest and the most images."""
+
 _MARGIN = 1.0 - 2.0**-20
 """Gradients are clipped to this much of the norm: more than rounding the factor, and each product with it, can add."""
 
@@ -71,21 +75,24 @@ def clipped_sum(
 
     Guarantee:
         One patient more or less, with all his rows, changes the sum by at most ``l2_clip_norm`` in L2 norm, whatever
-        his rows hold: not finite or very long gradients add nothing.
+        his rows hold: gradients that are not finite add nothing.
 
     Assumes:
-        That the loss and the model's values do not depend on who was chosen. Dropout draws for each example anew.
+        That each row is one patient's, and that the loss and the model's values do not depend on who was chosen.
+        Dropout draws for each example anew.
 
     Not covered:
-        Rounding of the sum itself, in float32: see `Rounding`. What the loss and the encoding know of the data, such
-        as class weights, a site's log odds, means and scales. The counts of the result. Time and memory, which depend
-        on how many rows there are.
+        Rounding of the sum, below. What the loss and the encoding know of the data: class weights, a site's log odds,
+        means and scales. The counts of the result. Time and memory, which tell how many rows there are.
 
     Rounding:
-        A factor is taken in float64 from lengths that are good to one part in 10^6, and clips to ``1 - 2^-20`` of the
-        norm. Sums of products then round in float32: with N terms and no order assumed by at most ``N 2^-24`` of the
-        sum of the terms' lengths (Higham 2002, section 3.1), as different networks' places of a kernel may cancel in
-        part. Tests measure less than ``2^-20`` of the norm a patient.
+        Lengths are taken from float32 gradients to about one part in 10^7, products that may cancel in float64, and
+        factors clip to ``1 - 2^-20`` of the norm: no clipped gradient was found to be longer than the norm. Sums are
+        float32: with N terms, their order left open, an error of at most ``N 2^-24`` of the sum of the terms' lengths
+        (Higham 2002, section 3.1). N is the patients of a chunk plus the number of chunks; for a kernel or several
+        rows, times its places, whose terms are longer than their sum where they cancel. Who is missing also moves
+        others into batches of other sizes, which may round their gradients otherwise. All that together was measured
+        as less than ``2^-24`` of the norm for each patient that is added up; tests hold it to ``2^-20``.
 
     =========================== ================================================
     given                       result
@@ -117,25 +124,25 @@ def clipped_sum(
         msg = f"{type(loss).__name__} has no term for each patient: a patient changes the gradients of others"
         raise UnsupportedError(msg, hint='train for task "binary", such as survival up to a fixed time')
     check_separable(predictor.flat.module)
-    chunk = _fitting(examples.inputs.shape) if chunk is None else chunk
+    chunk = _fitting(predictor, examples.inputs.shape) if chunk is None else chunk
+    gradients = PatientGradients(predictor)
     total = torch.zeros_like(predictor.flat.values)
-    counted = torch.zeros(3, dtype=torch.int64, device=total.device)
+    counts = [0, 0, 0]
     for chosen, count in _by_count(rows, patients):
-        size = patients_at_a_time(predictor, count, chunk) * count
+        size = gradients.at_a_time(count, chunk) * count
         for inputs, targets in examples.batches(chosen.to(total.device), size):
-            batch = Batch(len(targets) // count, count)
-            counted += _add_clipped(parts_of(predictor, inputs, targets, loss, batch), l2_clip_norm, total)
-    number, clipped, unusable = counted.tolist()
-    return ClippedSum(total, number, clipped, unusable)
+            parts = gradients.of(inputs, targets, loss, Batch(len(targets) // count, count))
+            counts = [sum(pair) for pair in zip(counts, _add_clipped(parts, l2_clip_norm, total), strict=True)]
+    return ClippedSum(total, *counts)
 
 
-def _fitting(shape: tuple[int, ...]) -> int:
-    """Return how many examples are taken at a time: images few enough for what is kept of them to stay small."""
+def _fitting(predictor: Predictor, shape: tuple[int, ...]) -> int:
+    """Return how many examples are taken at a time: as few as let what is kept of them stay small."""
     match shape:
         case (_, height, width):
-            return min(max(_PIXELS_AT_A_TIME // (height * width), _FEWEST), _FEATURES_AT_A_TIME)
+            return min(max(_PIXELS // (height * width), _FEWEST), _MOST)
         case _:
-            return _FEATURES_AT_A_TIME
+            return _LINEAR if isinstance(predictor, LinearPredictor) else _NETWORK
 
 
 def _check(rows: torch.Tensor, patients: torch.Tensor, l2_clip_norm: float, chunk: int | None) -> None:
@@ -155,24 +162,28 @@ def _by_count(rows: torch.Tensor, patients: torch.Tensor) -> Iterator[tuple[torc
 
     Batches of equally many rows need no padding. There are at most ``sqrt(2 m)`` different numbers.
     """
-    _, inverse, counts = torch.unique(patients.cpu(), return_inverse=True, return_counts=True)
-    of_row = counts[inverse]
-    order = torch.argsort(of_row * len(counts) + inverse, stable=True)
+    _, inverse, counts = np.unique(patients.cpu().numpy(), return_inverse=True, return_counts=True)
+    if len(counts) == len(rows):
+        # Tables have one row each: no sorting.
+        yield from [(rows, 1)] if len(rows) else []
+        return
+    of_row = torch.from_numpy(counts[inverse])
+    order = torch.argsort(of_row * len(counts) + torch.from_numpy(inverse))
     numbers, sizes = torch.unique_consecutive(of_row[order], return_counts=True)
-    pieces = rows.cpu()[order].split(sizes.tolist())
+    pieces = torch.split(rows.cpu()[order], sizes.tolist())
     yield from zip(pieces, numbers.tolist(), strict=True)
 
 
-def _add_clipped(parts: list[Part], l2_clip_norm: float, total: torch.Tensor) -> torch.Tensor:
+def _add_clipped(parts: list[Part], l2_clip_norm: float, total: torch.Tensor) -> tuple[int, int, int]:
     """Add a batch's clipped gradients to ``total``; return how many patients, clipped and unusable ones there were."""
     norms = torch.stack([part.squares() for part in parts]).sum(0).sqrt_()
     usable = norms <= _LONGEST  # False for NaN.
     scale = (l2_clip_norm * _MARGIN / norms).clamp_(max=1.0).to(torch.float32)
-    if not bool(usable.all()):
+    unusable = len(norms) - int(usable.sum())
+    if unusable:
         scale = torch.where(usable, scale, 0.0)
         for part in parts:
             part.forget(~usable)
-    for part in parts:
-        part.add(total, scale)
-    clipped = (usable & (norms > l2_clip_norm)).sum()
-    return torch.stack((torch.tensor(len(norms), device=clipped.device), clipped, (~usable).sum()))
+    while parts:
+        parts.pop().add(total, scale)  # What it kept is free for the next.
+    return len(norms), int((norms > l2_clip_norm).logical_and_(usable).sum()), unusable

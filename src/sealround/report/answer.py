@@ -267,7 +267,7 @@ def _private_tiles(voice: Voice, privacy: PrivacyFacts) -> list[Tile]:
             note = voice.interval(found)
             label = f"{LABELS[series]}, {voice.metric.label}"
             tiles.append(Tile(label, voice.number(found.value), note, accent=series == "federated"))
-    each = f"one {privacy.unit} spends it at the most; delta {small(privacy.delta)}"
+    each = f"one {voice.unit} spends it at the most; delta {small(privacy.delta)}"
     tiles.append(Tile("Epsilon", upward(privacy.epsilon), each))
     if voice.evidence.aggregation is not None:
         tiles.append(_smallest(voice, voice.evidence.aggregation))

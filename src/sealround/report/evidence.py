@@ -194,9 +194,9 @@ class SiteResult:
 class ModelResult:
     """One model at every site, and what follows over sites.
 
-    Where sums are sealed, or results private, ``sites``, ``worst`` and ``gap`` are empty, ``defined`` counts the sites at which each metric
-    is, and ``together`` has all test patients in one heap. ``group_thresholds`` are those of groups that do not have
-    ``threshold``.
+    Where sums are sealed, or results private, ``sites``, ``worst`` and ``gap`` are empty, ``defined`` counts the sites
+    at which each metric is, and ``together`` has all test patients in one heap. ``group_thresholds`` are those of
+    groups that do not have ``threshold``.
     """
 
     sites: Mapping[str, SiteResult]

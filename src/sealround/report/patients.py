@@ -48,20 +48,27 @@ def patients(voice: Voice) -> Patients:
 
 def _private(voice: Voice, privacy: PrivacyFacts) -> Patients:
     """Make what takes the place of table 1 where nothing is counted but with noise."""
-    tested, unit = voice.evidence.federated.together, capital(privacy.unit)
-    of = f"{number_word(privacy.sites)} {voice.sites(privacy.sites)}"
-    rows = [(f"{unit}s trained on", f"about {whole(privacy.patients)}", "declared by the study")]
+    tested, unit = voice.evidence.federated.together, voice.unit
+    among = f"{number_word(privacy.sites)} {voice.sites(privacy.sites)}"
+    about = whole(privacy.patients) if privacy.unit == "site" else f"about {whole(privacy.patients)}"
+    rows = [(f"{capital(unit)}s trained on", about, "declared by the study")]
     if privacy.noised and tested is not None:
         how = "counted with noise"
-        rows.append((f"{unit}s tested", f"about {whole(tested.n)}", how))
+        rows.append((f"{capital(unit)}s tested", f"about {whole(tested.n)}", how))
         rows.append((f"↳ {voice.positives}", f"about {whole(tested.positives)}", how))
     note = (
-        f"No {voice.sites(1)} counts its {privacy.unit}s for this page: a count tells who is there. So there is no table "
-        f"of their features; inputs are scaled by what the study declares."
+        f"No {voice.sites(1)} counts its patients for this page: a count tells who is there. So there is no table of "
+        "their features, either; inputs are scaled by what the study declares."
     )
-    said = f"About {whole(privacy.patients)} {privacy.unit}s to train on, of {of}"
-    table = Table(f"{unit}s of all {voice.sites()} together", ("", f"All {of}", "How it is known"), tuple(rows), note)
-    return Patients(said, table, (), ())
+    said = f"Nobody has counted the patients of the {among}"
+    if privacy.unit != "site":
+        said = f"{capital(about)} {unit}s of {among} to train on, as the study declares"
+    return Patients(
+        said,
+        Table("Who was trained on, and tested", ("", f"All {among}", "How it is known"), tuple(rows), note),
+        (),
+        (),
+    )
 
 
 def _of_sums(voice: Voice, together: Together) -> Patients:

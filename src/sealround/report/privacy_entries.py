@@ -1,4 +1,4 @@
-"""What the evidence says of differential privacy, checked: what left, what it spent, what an attacker can do with it."""
+"""What the evidence says of differential privacy, checked: what left, what it spent, what an attacker can do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PrivacyFacts", "ReleaseFacts", "check_privacy_facts", "read_privacy"]
 
-Unit: TypeAlias = Literal["patient", "record"]
+Unit: TypeAlias = Literal["patient", "record", "site"]
 Relation: TypeAlias = Literal["add-or-remove-one", "replace-one"]
 Trust: TypeAlias = Literal["sealed", "local"]
 What: TypeAlias = Literal["training", "statistics", "validation", "metrics", "threshold", "clipping"]
@@ -27,7 +27,7 @@ _TOLERANCE = 1e-6
 _KEYS = frozenset(
     {
         "unit", "relation", "trust", "budget", "epsilon", "delta", "accountant", "epsilon_rdp", "epsilon_seen_by_site",
-        "l2_clip_norm", "noise_multiplier", "sampling_probability", "steps", "patients", "sites", "honest",
+        "l2_clip_norm", "clipping", "noise_multiplier", "sampling_probability", "steps", "patients", "sites", "honest",
         "dishonest_sites", "metrics", "noise_in_results", "releases", "over_rounds", "tradeoff",
         "max_true_positive_rate", "advantage", "posterior", "by_site", "simulated", "simulated_why", "not_covered",
     }
@@ -60,6 +60,7 @@ class PrivacyFacts:
         epsilon_rdp: By another accountant; ``None`` where that has no bound.
         epsilon_seen_by_site: Against a site that takes its own noise off sums; ``None`` where that is no matter.
         l2_clip_norm: Longest gradient of one unit.
+        adaptive: Whether that is where the norm begins, and it follows the gradients.
         noise_multiplier: Of each training sum, in clip norms.
         sampling_probability: With which a unit is drawn into a step.
         steps: Training sums.
@@ -90,6 +91,7 @@ class PrivacyFacts:
     epsilon_rdp: float | None
     epsilon_seen_by_site: float | None
     l2_clip_norm: float
+    adaptive: bool
     noise_multiplier: float
     sampling_probability: float
     steps: int
@@ -123,7 +125,7 @@ def read_privacy(node: Node | None) -> PrivacyFacts | None:
     only(node, _KEYS, "entry")
     why = node.text_or("simulated_why", "") or "this run is a simulation"
     return PrivacyFacts(
-        unit=cast(Unit, node["unit"].word("patient", "record")),
+        unit=cast(Unit, node["unit"].word("patient", "record", "site")),
         relation=cast(Relation, node["relation"].word("add-or-remove-one", "replace-one")),
         trust=cast(Trust, node["trust"].word("sealed", "local")),
         budget=node.number_or_none("budget", low=0.0),
@@ -133,6 +135,7 @@ def read_privacy(node: Node | None) -> PrivacyFacts | None:
         epsilon_rdp=node.number_or_none("epsilon_rdp", low=0.0),
         epsilon_seen_by_site=node.number_or_none("epsilon_seen_by_site", low=0.0),
         l2_clip_norm=node["l2_clip_norm"].number(low=0.0),
+        adaptive=node["clipping"].word("fixed", "adaptive") == "adaptive",
         noise_multiplier=node["noise_multiplier"].number(low=0.0),
         sampling_probability=node["sampling_probability"].number(0.0, 1.0),
         steps=node["steps"].count(),

@@ -105,7 +105,6 @@ def limits(voice: Voice) -> tuple[str, ...]:
     """List what the numbers of this run cannot say."""
     evidence = voice.evidence
     sites = len(evidence.cohort.roster)
-    drawn = "drawing patients and noise anew" if voice.private else "resampling test patients"
     said = [
         (
             "Not for clinical use. This is a research result; it has not been assessed as a medical device, and no "
@@ -113,10 +112,7 @@ def limits(voice: Voice) -> tuple[str, ...]:
         ),
         *_small_tests(voice),
         *_unseen(voice),
-        (
-            f"Intervals ({evidence.confidence}) come from {drawn}. They do not cover what another "
-            "seed, another split or another year would change: this is one run with one seed."
-        ),
+        *_intervals(voice),
         (
             f"Test patients come from the same {voice.sites()} as the training patients. At {voice.sites(1)} number "
             f"{sites + 1} the model may do worse."
@@ -138,6 +134,19 @@ def limits(voice: Voice) -> tuple[str, ...]:
         more = "" if voice.private else " Nothing on this page shows that records stayed private."
         said.append(f"Not every protection was on (see above).{more}")
     return tuple(said)
+
+
+def _intervals(voice: Voice) -> list[str]:
+    """Say what an interval does not cover, where there is one."""
+    privacy = voice.evidence.privacy
+    if privacy is not None and not privacy.noised:
+        return []
+    drawn = "resampling test patients" if privacy is None else "drawing patients and noise anew"
+    said = (
+        f"Intervals ({voice.evidence.confidence}) come from {drawn}. They do not cover what another seed, another "
+        "split or another year would change: this is one run with one seed."
+    )
+    return [said]
 
 
 def _unseen(voice: Voice) -> list[str]:

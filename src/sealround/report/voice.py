@@ -114,6 +114,14 @@ class Voice:
         return self.evidence.privacy is not None
 
     @property
+    def unit(self) -> str:
+        """Whose presence is hidden, in one noun: in a study of private sites, a site."""
+        found = self.evidence.privacy
+        if found is None:
+            return "patient"
+        return self.sites(1) if found.unit == "site" else found.unit
+
+    @property
     def overall(self) -> str:
         """What the leading numbers are of: the mean over sites, or where results have noise everybody together."""
         return "all test patients together" if self.private else f"mean over {self.sites()}"

@@ -123,6 +123,11 @@ def _results(study: Study, options: DifferentialPrivacy) -> Problems:
     evaluation, fairness = study.evaluation, study.fairness
     if evaluation.selection != "last":
         yield ("evaluation", "selection"), 'validates every round, which nobody has paid for; say "last"'
+    if evaluation.compare:
+        yield ("evaluation", "compare"), "trains on the same patients without noise, and shows it; say compare = []"
+    if evaluation.primary not in (None, "auroc"):
+        why = f'"{evaluation.primary}" cannot be computed of what is released with noise'
+        yield ("evaluation", "primary"), f'{why}; say "auroc", or leave it out'
     if options.metrics == "kept" and (evaluation.threshold.kind != "fixed" or evaluation.recalibration != "none"):
         why = 'is chosen by validation results, which stay at the sites with metrics = "kept"; say'
         yield ("evaluation", "threshold"), f'{why} {{ kind = "fixed" }} and recalibration = "none", or "noised"'

@@ -90,7 +90,7 @@ def protection_states(study: Study) -> tuple[ProtectionState, ...]:
     """Return every protection and whether it is in force, in the order of the study file."""
     protection = study.protection
     return (
-        _secure_aggregation(protection.secure_aggregation),
+        _secure_aggregation(protection.secure_aggregation, private=protection.private),
         _robustness(protection.robustness),
         _privacy(protection.privacy),
     )
@@ -114,10 +114,12 @@ def _privacy(options: Privacy) -> ProtectionState:
     return ProtectionState(name, "on", "", f"Bounds what {who} can learn about {whom}{how_much}.")
 
 
-def _secure_aggregation(options: SecureAggregation) -> ProtectionState:
+def _secure_aggregation(options: SecureAggregation, *, private: bool) -> ProtectionState:
     match options:
         case NoSecureAggregation(reason=reason):
             meaning = "The coordinator sees each site's counts and its updates, from which records may be rebuilt."
+            if private:
+                meaning = "The coordinator sees each site's updates, with the noise that hides who is in them."
             return ProtectionState("Secure aggregation", "off", reason, meaning)
         case PairwiseAggregation(n_min=n_min):
             meaning = (

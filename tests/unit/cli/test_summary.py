@@ -100,3 +100,34 @@ def test_many_hospitals_are_counted_not_listed() -> None:
 )
 def test_a_number_with_its_interval(entry: dict[str, float | None] | None, text: str) -> None:
     assert _with_interval(entry) == text
+
+
+def private(metrics: str, *, trust: str = "sealed", unit: str = "patient") -> dict[str, Any]:
+    model = {"sites": {}, "mean": {}, "worst": {}, "gap": {}, "all": {"auroc": cell(0.879, 0.829, 0.94)}}
+    tree = sealed() | {
+        "models": {"federated": model},
+        "privacy": {"metrics": metrics, "unit": unit, "epsilon": 2.99866, "delta": 1e-4},
+    }
+    tree["study"] = tree["study"] | {"primary": "accuracy"}
+    return tree if trust == "sealed" else tree | {"aggregation": None}
+
+
+def test_noised_results_are_of_everybody_and_called_that() -> None:
+    lines = printed((), tree=private("noised"))
+    (row,) = [line for line in lines if "0.88 (.83–.94)" in line]
+    assert row.split("0.88")[0].strip() == "all patients, noised"
+    assert not any("mean of hospitals" in line for line in lines)
+    assert "AUROC" in lines[0]
+    assert "private: each patient spends an epsilon of 2.999 at a delta of 0.0001" in lines
+
+
+def test_of_results_that_stay_there_is_no_table() -> None:
+    lines = printed((), tree=private("kept", unit="site"))
+    assert lines[0] == "heart-disease-four-hospitals: test results stay with the hospitals"
+    assert not any("0.88" in line for line in lines)
+    assert any(line.startswith("private: each hospital spends") for line in lines)
+
+
+def test_private_messages_tell_where_the_own_results_are() -> None:
+    lines = printed((), tree=private("noised", trust="local"))
+    assert any(line.endswith("each hospital's own results: runs/first/sites/") for line in lines)

@@ -43,6 +43,9 @@ def _made(synthetic: ModuleType) -> dict[str, Tree]:
         "sealed": synthetic.sealed(synthetic.four_hospitals()),
         "sealed-six": synthetic.sealed(synthetic.six_regions(), "replicated"),
         "sealed-many": synthetic.sealed(synthetic.many_sites(), "replicated"),
+        "private": synthetic.private(synthetic.four_hospitals()),
+        "private-local": synthetic.private(synthetic.four_hospitals(), "local"),
+        "private-many": synthetic.private(synthetic.many_sites(), metrics="kept"),
     }
 
 
@@ -67,7 +70,18 @@ def sealed(_made: dict[str, Tree]) -> Tree:
     return copy.deepcopy(_made["sealed"])
 
 
-@pytest.fixture(params=["four", "six", "many", "sealed", "sealed-six", "sealed-many"])
+@pytest.fixture
+def private(_made: dict[str, Tree]) -> Tree:
+    """Four hospitals, with noise that hides each patient."""
+    return copy.deepcopy(_made["private"])
+
+
+_RUNS = [
+    "four", "six", "many", "sealed", "sealed-six", "sealed-many", "private", "private-local", "private-many",
+]  # fmt: skip
+
+
+@pytest.fixture(params=_RUNS)
 def evidence(request: pytest.FixtureRequest, _made: dict[str, Tree]) -> Tree:
     return copy.deepcopy(_made[request.param])
 
@@ -112,7 +126,7 @@ def _pages(_made: dict[str, Tree], synthetic_drill: ModuleType) -> dict[str, str
     return pages | {name: render_drill(tree) for name, tree in drills.items()}
 
 
-@pytest.fixture(params=["four", "six", "many", "sealed", "sealed-six", "sealed-many", *_DRILLS])
+@pytest.fixture(params=[*_RUNS, *_DRILLS])
 def page(request: pytest.FixtureRequest, _pages: dict[str, str]) -> str:
     """One page of every kind."""
     return _pages[request.param]

@@ -33,7 +33,9 @@ def study_of(
         "robustness": {"rule": "mean", "reason": REASON},
         "privacy": OPTIONS | (privacy or {}),
     }
-    return small_study(**({"standardisation": {"kind": "declared"}} | sections), protection=protection)
+    evaluation = {"compare": [], **sections.pop("evaluation", {})}
+    sections = {"standardisation": {"kind": "declared"}} | sections
+    return small_study(**sections, evaluation=evaluation, protection=protection)
 
 
 LOCAL = {"aggregation": OPEN, "privacy": {"trust": "local"}, "training": {"local_epochs": None, "local_steps": 5}}
@@ -67,6 +69,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "training.class_balance": {"training": {"class_balance": "weighted"}},
     "training.augmentation": {"training": {"augmentation": {"flip": True}}},
     "evaluation.selection": {"evaluation": {"selection": "best-validation"}},
+    "evaluation.compare": {"evaluation": {"compare": ["alone"]}},
+    "evaluation.primary": {"evaluation": {"primary": "accuracy"}},
     "evaluation.threshold": {"privacy": {"metrics": "kept"}, "evaluation": {"threshold": {"kind": "youden"}}},
     "fairness.gate": {"fairness": {"gate": {}}},
     "fairness.training": {"fairness": {"training": "minimax"}},

@@ -54,7 +54,7 @@ def parts_of_layer(
         case nn.GroupNorm():
             if "weight" in where:
                 parts.append(_vector(where["weight"], _by_patient(_group_slopes(layer, x, g), batch)))
-            sums = _by_patient(g.flatten(2).sum(2), batch)
+            sums = _by_patient(g.reshape(*g.shape[:2], -1).sum(2), batch)
         case nn.LayerNorm():
             normal = functional.layer_norm(x, layer.normalized_shape, eps=layer.eps)
             size = math.prod(layer.normalized_shape)
@@ -95,8 +95,8 @@ def _kernel(layer: nn.Conv2d, where: slice, batch: Batch, x: torch.Tensor, g: to
 def _kernel_gradients(layer: nn.Conv2d, batch: Batch, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """Return a kernel's gradient for each patient, float32 ``(kernel row, q, k, c, kernel column)``.
 
-    Not with patches taken apart, which takes as many copies of the image as the kernel has cells: images are copied once
-    for each column of the kernel, and what a row of it sees is then a slice of whole lines.
+    Not with patches taken apart, which would copy an image for each cell of the kernel: it is copied for each column
+    of the kernel, and what a row of it sees is then a slice of whole lines.
     """
     q, r = batch.patients, batch.rows
     (tall, wide), (down, _), (step, _) = layer.kernel_size, layer.stride, layer.dilation
@@ -112,12 +112,13 @@ def _kernel_gradients(layer: nn.Conv2d, batch: Batch, x: torch.Tensor, g: torch.
             if r == 1:
                 torch.bmm(wanted[rows], seen.mT, out=written[i, piece])
             else:
-                torch.sum(torch.bmm(wanted[rows], seen.mT).unflatten(0, (-1, r)), 1, out=written[i, piece])
+                each = torch.bmm(wanted[rows], seen.mT).view(-1, r, k, c * wide)
+                torch.sum(each, 1, out=written[i, piece])
     return written.view(tall, q, k, c, wide)
 
 
 def _lines(layer: nn.Conv2d, x: torch.Tensor, across: int) -> list[torch.Tensor]:
-    """Return what each column of the kernel sees, for each remainder of a line by the stride: ``(n, c * wide, ...)``."""
+    """Return what each column of the kernel sees, for each remainder of lines by the stride: ``(n, c * wide, ...)``."""
     (tall, wide), (down, stride), (step, column_step) = layer.kernel_size, layer.stride, layer.dilation
     top, left = padding_of(layer)
     height = -(-(x.shape[2] + 2 * top) // down) * down
@@ -135,7 +136,7 @@ def _lines(layer: nn.Conv2d, x: torch.Tensor, across: int) -> list[torch.Tensor]
 def _group_slopes(layer: nn.GroupNorm, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """Return the derivative by each channel's weight for each example, ``(n, c)``."""
     normal = functional.group_norm(x, layer.num_groups, eps=layer.eps)
-    return normal.mul_(g).flatten(2).sum(2)
+    return normal.mul_(g).view(*x.shape[:2], -1).sum(2)
 
 
 def _by_patient(numbers: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -18,13 +18,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
+from torch.nn.grad import conv2d_weight
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Batch", "Outer", "Part", "Patches", "Written", "blocks", "padding_of", "patch_products"]
+__all__ = ["Batch", "Outer", "Part", "Patches", "Written", "blocks", "padding_of", "patch_products", "squares_of"]
 
 _BLOCK = 1 << 21  # Numbers a temporary array may have, about: what is used again soon stays in the cache.
+_LINE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,7 @@ class Written:
 
     def squares(self) -> torch.Tensor:
         """Return squared lengths, float64 ``(q,)``."""
-        # Lines in float32, their squares in float64: one sum of a whole kernel would be good to 10^-5 only.
-        lines = torch.linalg.vector_norm(self.gradients.flatten(min(3, self.gradients.ndim - 1)), dim=-1).double()
-        return lines.square_().flatten(2).sum((0, 2)) if lines.ndim > 2 else lines.square_().sum(0)  # noqa: PLR2004
+        return squares_of(self.gradients.flatten(2)).sum(0)
 
     def add(self, total: torch.Tensor, scale: torch.Tensor) -> None:
         """Add one matrix-vector product for each piece."""
@@ -114,18 +114,16 @@ class Outer:
     def squares(self) -> torch.Tensor:
         """Return squared lengths, float64 ``(q,)``."""
         if self.inputs.shape[1] == 1:
-            x, g = (
-                torch.linalg.vector_norm(factor, dim=(1, 2), dtype=torch.float64)
-                for factor in (self.inputs, self.derivatives)
-            )
-            return x.mul_(g).square_()
+            return squares_of(self.inputs[:, 0]).mul_(squares_of(self.derivatives[:, 0]))
         x, g = self.inputs.double(), self.derivatives.double()
-        return (x @ x.mT).mul_(g @ g.mT).sum((1, 2)).clamp_(min=0.0)
+        squares: torch.Tensor = (x @ x.mT).mul_(g @ g.mT).sum((1, 2))
+        return squares.clamp_(min=0.0)
 
     def add(self, total: torch.Tensor, scale: torch.Tensor) -> None:
         """Add one matrix product."""
-        x, g = self.inputs.flatten(0, 1), (self.derivatives * scale.view(-1, 1, 1)).flatten(0, 1)
-        total[self.where].view(g.shape[1], x.shape[1]).addmm_(g.T, x)
+        x, g, factor = self.inputs, self.derivatives, scale.view(-1, 1, 1)
+        x, g = (x * factor, g) if x.shape[2] < g.shape[2] else (x, g * factor)  # The narrower is copied.
+        total[self.where].view(g.shape[2], x.shape[2]).addmm_(g.flatten(0, 1).T, x.flatten(0, 1))
 
     def forget(self, unusable: torch.Tensor) -> None:
         """Set some patients' inputs and derivatives to 0."""
@@ -167,10 +165,9 @@ class Patches:
         """Add the convolution's own gradient, each example's derivative scaled."""
         layer = self.layer
         scaled = self.derivatives * scale.repeat_interleave(self.batch.rows).view(-1, 1, 1, 1)
-        _, gradient, _ = torch.ops.aten.convolution_backward(
-            scaled, self.images, layer.weight.detach(), None, layer.stride, layer.padding, layer.dilation,
-            False, [0, 0], 1, [False, True, False],
-        )  # fmt: skip
+        gradient: torch.Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
+            self.images, layer.weight.shape, scaled, layer.stride, layer.padding, layer.dilation
+        )
         total[self.where].add_(gradient.view(-1))
 
     def forget(self, unusable: torch.Tensor) -> None:
@@ -178,6 +175,20 @@ class Patches:
         rows = unusable.repeat_interleave(self.batch.rows)
         self.images[rows] = 0.0
         self.derivatives[rows] = 0.0
+
+
+def squares_of(numbers: torch.Tensor) -> torch.Tensor:
+    """Return the sum of squares along the last axis, float64 ``(...)`` of float32 ``(..., k)``.
+
+    Lines of 256 in float32 and what they come to in float64, without a copy: one float32 sum of a whole kernel would be
+    good to 10^-5 only.
+    """
+    whole = numbers.shape[-1] - numbers.shape[-1] % _LINE
+    squares: torch.Tensor = torch.linalg.vector_norm(numbers[..., whole:], dim=-1).double().square_()
+    if whole:
+        lines = numbers[..., :whole].view(*numbers.shape[:-1], -1, _LINE)
+        squares.add_(torch.linalg.vector_norm(lines, dim=-1).double().square_().sum(-1))
+    return squares
 
 
 def blocks(number: int, each: int) -> list[slice]:

@@ -19,12 +19,12 @@ from sealround.learning.losses import Targets
 from sealround.learning.predictors import LinearPredictor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from sealround.learning.losses import BinaryLoss
     from sealround.learning.predictors import Predictor
 
-__all__ = ["check_separable", "parts_alone", "parts_of", "patients_at_a_time"]
+__all__ = ["PatientGradients", "check_separable"]
 
 _OURS = "sealround.learning."  # Layers of this package see one example at a time: a property test of all models.
 _STATELESS = {nn.Sequential, nn.Identity, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten}
@@ -52,40 +52,57 @@ def is_taped(module: nn.Module) -> bool:
     return (
         len(layers) == len(set(layers))
         and len(parameters) == len({id(parameter) for parameter in parameters})
-        and all(
-            type(layer) in _STATELESS or type(layer).__module__.startswith(_OURS) or has_rule(layer)
-            for layer in layers
-        )
+        and all(has_rule(layer) or _is_plain(layer) for layer in layers)
     )
 
 
-def patients_at_a_time(predictor: Predictor, rows: int, chunk: int) -> int:
-    """Return how many patients with so many rows are taken at a time, where ``chunk`` examples are."""
-    patients = max(1, chunk // rows)
-    if isinstance(predictor, LinearPredictor) or is_taped(predictor.flat.module):
-        return patients
-    return max(1, min(patients, _WRITTEN // predictor.flat.values.numel()))
+def _is_plain(layer: nn.Module) -> bool:
+    known = type(layer) in _STATELESS or type(layer).__module__.startswith(_OURS)
+    return known and not any(True for _ in layer.parameters(recurse=False))
 
 
-def parts_of(
-    predictor: Predictor, inputs: torch.Tensor, targets: Targets, loss: BinaryLoss, batch: Batch
-) -> list[Part]:
-    """Return the gradients of one batch, by patient: of the mean of the loss over a patient's rows.
+class PatientGradients:
+    """A model's gradients, by patient.
 
     Args:
-        predictor: The model.
-        inputs: float32 ``(n, ...)``.
-        targets: Of the same examples.
-        loss: A sum of one term for each example.
-        batch: How the examples belong to patients.
+        predictor: The model; its layers must stay as they are.
     """
-    if isinstance(predictor, LinearPredictor):
-        residual = _residual(loss, predictor.outputs(inputs), targets, batch)
-        head = next(layer for layer in predictor.flat.module.modules() if isinstance(layer, nn.Linear))
-        return parts_of_layer(head, _places(predictor.flat.module)[head], batch, inputs, residual.unsqueeze(1))
-    if is_taped(predictor.flat.module):
-        return _parts_taped(predictor, inputs, targets, loss, batch)
-    return parts_alone(predictor, inputs, targets, loss, batch)
+
+    def __init__(self, predictor: Predictor) -> None:
+        module = predictor.flat.module
+        self._predictor = predictor
+        self._places = _places(module)
+        self._linear = isinstance(predictor, LinearPredictor)
+        self._taped = self._linear or is_taped(module)
+
+    def at_a_time(self, rows: int, chunk: int) -> int:
+        """Return how many patients with so many rows are taken at a time, where ``chunk`` examples may be."""
+        patients = max(1, chunk // rows)
+        if self._taped:
+            return patients
+        return max(1, min(patients, _WRITTEN // self._predictor.flat.values.numel()))
+
+    def of(self, inputs: torch.Tensor, targets: Targets, loss: BinaryLoss, batch: Batch) -> list[Part]:
+        """Return the gradients of one batch: for each patient that of the mean of the loss over his rows.
+
+        Args:
+            inputs: float32 ``(n, ...)``.
+            targets: Of the same examples.
+            loss: A sum of one term for each example.
+            batch: How the examples belong to patients.
+
+        Raises:
+            UnsupportedError: If torch cannot take the model apart.
+        """
+        if self._linear:
+            residual = _residual(loss, self._predictor.outputs(inputs), targets, batch)
+            ((head, where),) = self._places.items()
+            return parts_of_layer(head, where, batch, inputs, residual.unsqueeze(1))
+        if self._taped:
+            return _parts_taped(
+                self._predictor, self._places, inputs, lambda y: _residual(loss, y, targets, batch), batch
+            )
+        return _parts_alone(self._predictor.flat.module, inputs, targets, loss, batch)
 
 
 def _residual(loss: BinaryLoss, outputs: torch.Tensor, targets: Targets, batch: Batch) -> torch.Tensor:
@@ -108,12 +125,16 @@ class _Root(torch.autograd.Function):
 
 
 def _parts_taped(
-    predictor: Predictor, inputs: torch.Tensor, targets: Targets, loss: BinaryLoss, batch: Batch
+    predictor: Predictor,
+    places: Mapping[nn.Module, Mapping[str, slice]],
+    inputs: torch.Tensor,
+    slopes: Callable[[torch.Tensor], torch.Tensor],
+    batch: Batch,
 ) -> list[Part]:
-    module, root = predictor.flat.module, torch.zeros((), requires_grad=True)
+    root = torch.zeros((), requires_grad=True)
     parts: list[Part] = []
 
-    def tape(where: dict[str, slice]) -> Callable[..., torch.Tensor]:
+    def tape(where: Mapping[str, slice]) -> Callable[..., torch.Tensor]:
         def seen(layer: nn.Module, given: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
             # Only what comes before the first layer with parameters needs no gradient.
             output = output if output.requires_grad else _Root.apply(output, root)  # type: ignore[no-untyped-call]
@@ -123,14 +144,14 @@ def _parts_taped(
 
         return seen
 
-    parameters = list(module.parameters())
+    parameters = list(predictor.flat.module.parameters())
     needed = [parameter.requires_grad for parameter in parameters]
-    hooks = [layer.register_forward_hook(tape(where)) for layer, where in _places(module).items()]
+    hooks = [layer.register_forward_hook(tape(where)) for layer, where in places.items()]
     try:
         for parameter in parameters:
             parameter.requires_grad_(False)  # noqa: FBT003  (torch's)
         outputs = predictor.outputs(inputs)
-        torch.autograd.backward(outputs, _residual(loss, outputs.detach(), targets, batch))
+        torch.autograd.backward(outputs, slopes(outputs.detach()))
     finally:
         for hook in hooks:
             hook.remove()
@@ -152,30 +173,27 @@ def _places(module: nn.Module) -> dict[nn.Module, dict[str, slice]]:
     return {layer: where for layer, where in found.items() if where}
 
 
-def parts_alone(
-    predictor: Predictor, inputs: torch.Tensor, targets: Targets, loss: BinaryLoss, batch: Batch
+def _parts_alone(
+    module: nn.Module, inputs: torch.Tensor, targets: Targets, loss: BinaryLoss, batch: Batch
 ) -> list[Part]:
-    """Return the gradients of one batch for any model, each patient's rows by themselves.
-
-    Raises:
-        UnsupportedError: If torch cannot take the model apart.
-    """
-    module = predictor.flat.module.train()
+    module.train()
     values = {name: parameter.detach() for name, parameter in module.named_parameters()}
 
     def slopes(*given: torch.Tensor) -> dict[str, torch.Tensor]:
-        outputs, pull = torch.func.vjp(
+        outputs, pull, *_ = torch.func.vjp(
             lambda values: torch.func.functional_call(module, values, (given[0],)), values
         )
-        (found,) = pull(loss.derivative(outputs.detach(), Targets(given[1], None, *given[2:])))
-        return dict(found)
+        slope: tuple[dict[str, torch.Tensor]] = pull(
+            loss.derivative(outputs.detach(), Targets(given[1], None, *given[2:]))
+        )
+        return slope[0]
 
     wanted = [inputs, targets.event] + ([] if targets.weight is None else [targets.weight])
     by_patient = (tensor.view(batch.patients, batch.rows, *tensor.shape[1:]) for tensor in wanted)
     try:
         found = torch.func.vmap(slopes, randomness="different")(*by_patient)
     except RuntimeError as error:
-        msg = f"the gradients of single patients cannot be taken of {type(module).__name__}: {error}"
+        msg = f"torch cannot take the gradients of single patients of this {type(module).__name__}"
         raise UnsupportedError(msg, hint='use a model of this package, such as kind "cnn"') from error
     return list(_written(found))
 
