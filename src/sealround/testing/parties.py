@@ -54,9 +54,7 @@ def sealed_training(
     training = Plan(study, FEDERATED, roster, roster, ranges=ranges or {})
     coordinator = Coordinator(training, initial_model, Sealing(plan, keys, first_round=_FIRST_ROUND))
     sealing = {party: SiteSealing(plan, identity(party), SitePolicy(), VolatileRecord(), entropy) for party in roster}
-    sites = {
-        party: Site(party, study_digest(study), work, 5, sealing[party]) for party, work in works.items()
-    }
+    sites = {party: Site(party, study_digest(study), work, 5, sealing[party]) for party, work in works.items()}
     aggregators = {
         party: AggregatorParty(AggregatorSealing(plan, identity(party), SitePolicy(), VolatileRecord(), entropy))
         for party in plan.aggregators
