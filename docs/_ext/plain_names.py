@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _SOURCE = Path(sealround.__file__).resolve().parent
-_ALIAS = re.compile(r"^ *(\w+): TypeAlias\b|^ *(\w+) = (?:Annotated|Literal|tuple)\[", re.MULTILINE)
+_ALIAS = re.compile(r"^ *(\w+): TypeAlias\b|^ *(\w+) = (?:Annotated|Callable|Literal|Mapping|tuple)\[", re.MULTILINE)
 _ALIASES = {a or b for path in _SOURCE.rglob("*.py") for a, b in _ALIAS.findall(path.read_text(encoding="utf-8"))}
 
 

@@ -325,6 +325,31 @@ def test_a_layer_used_twice_is_not_taped() -> None:
     assert not passes.is_taped(tied)
 
 
+class _Doubled(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2.0 * super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        _Doubled(1, 3, 3),
+        nn.Conv2d(1, 3, 3, padding="same"),
+        nn.Conv2d(1, 3, 3, padding=1, padding_mode="circular"),
+        nn.Sequential(nn.Conv2d(1, 3, 1), nn.Conv2d(3, 3, 3, groups=3)),
+        nn.utils.parametrize.register_parametrization(nn.Conv2d(1, 3, 3), "weight", _Cube()),
+    ],
+)
+def test_a_kind_of_a_layer_without_a_rule_is_taken_the_slow_way(layer: nn.Module) -> None:
+    predictor = _wrapped(nn.Sequential(layer, nn.AvgPool2d(3), nn.Flatten(), nn.Linear(3, 3)))
+    assert not passes.is_taped(predictor.flat.module)
+    examples, patients = _examples((1, 5, 5)), PATIENTS["several rows"]
+    gradients = _gradients(predictor, examples, torch.arange(14), patients)
+    norm = _middling(gradients)
+    found = clipped_sum(predictor, examples, torch.arange(14), patients, LOSS, norm)
+    _assert_same(found.gradient, _clipped(gradients, norm)[0])
+
+
 def test_a_model_that_torch_cannot_take_apart_is_refused() -> None:
     predictor = _wrapped(nn.Sequential(nn.Linear(5, 3), _Unequal()))
     with pytest.raises(UnsupportedError, match="single patients"):

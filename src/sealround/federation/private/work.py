@@ -9,7 +9,8 @@ again after a crash gets the same bytes, which tell nothing new; anything else d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import numpy as np
 
@@ -59,7 +60,8 @@ class Allowance(Protocol):
         ...
 
 
-class ClippedUnits(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class ClippedUnits:
     """What became of some units' gradients.
 
     Attributes:

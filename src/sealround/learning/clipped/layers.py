@@ -21,12 +21,13 @@ _PRODUCT_COST = 0.1
 
 
 def has_rule(layer: nn.Module) -> bool:
-    """Whether `parts_of_layer` knows a layer with parameters."""
-    match layer:
-        case nn.Conv2d():
-            return layer.groups == 1 and layer.padding_mode == "zeros" and isinstance(layer.padding, tuple)
-        case _:
-            return type(layer) in {nn.Linear, nn.GroupNorm, nn.LayerNorm}
+    """Whether `parts_of_layer` knows a layer: these types themselves, with no parameters but their own."""
+    if isinstance(layer, nn.Conv2d) and (
+        layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str)
+    ):
+        return False
+    names = {name for name, _ in layer.named_parameters(recurse=False)}
+    return type(layer) in {nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm} and names <= {"weight", "bias"}
 
 
 def parts_of_layer(
