@@ -316,7 +316,7 @@ def unclipped(patch: pytest.MonkeyPatch) -> None:
     from sealround.learning import private_steps
 
     honest = private_steps.clipped_sum
-    patch.setattr(private_steps, "clipped_sum", lambda *batch: honest(*batch[:-1], 1e6))
+    patch.setattr(private_steps, "clipped_sum", lambda *batch, chunk: honest(*batch[:-1], 1e6, chunk=chunk))
 
 
 def clipped_per_record(patch: pytest.MonkeyPatch) -> None:
@@ -324,10 +324,10 @@ def clipped_per_record(patch: pytest.MonkeyPatch) -> None:
 
     honest = private_steps.clipped_sum
 
-    def each(predictor: Any, examples: Any, rows: Any, patients: Any, loss: Any, norm: float) -> Any:
+    def each(predictor: Any, examples: Any, rows: Any, patients: Any, loss: Any, norm: float, *, chunk: int) -> Any:
         import torch
 
-        return honest(predictor, examples, rows, torch.arange(len(patients)), loss, norm)
+        return honest(predictor, examples, rows, torch.arange(len(patients)), loss, norm, chunk=chunk)
 
     patch.setattr(private_steps, "clipped_sum", each)
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PrivateTorchWork"]
 
+_AT_A_TIME = 64
+"""Examples of one float32 sum: what rounding adds to a patient's part is reckoned with (`PrivacyTerms`)."""
+
 _SPLITS = {"validation": SplitName.VALIDATION, "test": SplitName.TEST}
 
 
@@ -85,6 +88,7 @@ class PrivateTorchWork(TorchWork):
             torch.from_numpy(units),
             encoding.loss,
             l2_clip_norm,
+            chunk=_AT_A_TIME,
         )
         within = found.patients - found.clipped - found.unusable
         return ClippedUnits(found.gradient.numpy(force=True), within)

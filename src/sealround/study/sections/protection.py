@@ -193,7 +193,9 @@ class DifferentialPrivacy(Section):
         description="`sealed`: the sum under secure aggregation is private, noise is split over the sites, and one sum "
         "is one step. `local`: each site's message alone is private, against everybody, and pays for it with noise."
     )
-    delta: Annotated[float, Field(gt=0.0, lt=0.1)] = Field(description="Far less than one patient's share.")
+    delta: Annotated[float, Field(gt=0.0, lt=0.1, examples=[1e-5])] = Field(
+        description="Far less than one patient's share."
+    )
     epsilon: Annotated[float, Field(gt=0.0, le=1000.0)] | None = Field(
         default=None, description="The budget of the study; noise is chosen to fit."
     )
