@@ -39,6 +39,9 @@ local_steps = 2
 [standardisation]
 kind = "declared"
 
+[evaluation]
+compare = []
+
 [protection]
 secure_aggregation = { mode = "none", reason = "simulation on public data" }
 robustness = { rule = "mean", reason = "simulation on public data" }
@@ -171,7 +174,9 @@ def test_what_leaves_besides_is_named_with_what_it_spends(study: Path, tmp_path:
     assert metrics["what"] == "metrics"
     assert 3.9 < metrics["epsilon"] <= 4.0
     kept = write(tmp_path / "kept.toml", metrics='"kept"')
-    kept.write_text(kept.read_text() + '\n[evaluation]\nthreshold = { kind = "fixed", value = 0.5 }\n')
+    kept.write_text(
+        kept.read_text().replace("[evaluation]", '[evaluation]\nthreshold = { kind = "fixed", value = 0.5 }')
+    )
     assert plan(kept)["releases"] == []
 
 

@@ -29,6 +29,7 @@ LOCAL = {
 }
 DECLARED = {
     'kind = "numeric" }': 'kind = "numeric", range = [18, 100] }',
+    "bootstrap = 200": "compare = []",
     "local_epochs = 1": 'local_steps = 1\n\n[standardisation]\nkind = "declared"',
 }
 
