@@ -75,9 +75,8 @@ def _sums(study: Study, trainings: Trainings) -> dict[str, Scores]:
     federated = coordinator.scores
     if federated is None and study.protection.private and not study.protection.sealed:
         found = trainings.federated.evaluations or {}
-        privacy = coordinator.plan.privacy
         summed = Scores.of(found, study.task, study.evaluation.bootstrap)
-        federated = replace(summed, noise=0.0 if privacy is None else privacy.noise_in_results)
+        federated = replace(summed, noise=coordinator.plan.noise_in_results)
     if federated is None and is_withheld(coordinator):  # nobody tested it
         federated = Scores.of({}, study.task, study.evaluation.bootstrap, len(groups_of(study)))
     if federated is None:

@@ -171,8 +171,7 @@ class Coordinator:
         """Where test results are sealed, their sum, once DONE; else ``None``."""
         total, study = self._training.learned.scores, self.plan.study
         groups = 0 if self._sealing is None else self._sealing.plan.groups
-        privacy = self.plan.privacy
-        noise = 0.0 if privacy is None else privacy.noise_in_results
+        noise = self.plan.noise_in_results
         return None if total is None else Scores(study.task, study.evaluation.bootstrap, total, groups, noise)
 
     def sealing_summary(self) -> dict[str, Value] | None:

@@ -92,6 +92,11 @@ class Plan:
         return PrivacyTerms.of(self.study, self.round_size(len(self.roster))) if self.job == FEDERATED else None
 
     @property
+    def noise_in_results(self) -> float:
+        """Standard deviation of the noise in each cell of the released test results, in patients; 0 without noise."""
+        return 0.0 if self.privacy is None else self.privacy.noise_in_results
+
+    @property
     def keeps_updates(self) -> bool:
         """Whether the updates of each round are kept until the gate has decided: sealed ones cannot be."""
         return self.gate is not None and not self.study.protection.sealed

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from sealround.clinical.cohort import SplitName
-from sealround.errors import CohortError, UsageError
+from sealround.errors import UsageError
 from sealround.federation import tally
 from sealround.federation.private import ClippedUnits
 from sealround.learning.clipped_gradients import clipped_sum
@@ -33,30 +32,6 @@ _SPLITS = {"validation": SplitName.VALIDATION, "test": SplitName.TEST}
 
 class PrivateTorchWork(TorchWork):
     """`TorchWork` with the sums that `sealround.federation.private.PrivateWork` makes private."""
-
-    def check_splits(self) -> None:
-        """Check that nobody is in two splits: each patient's budget is for one of them.
-
-        Raises:
-            CohortError: If somebody is.
-        """
-        options = self._study.protection.privacy
-        if not isinstance(options, DifferentialPrivacy) or options.unit == "record":
-            return
-        named = [np.unique(self._records.patient[self._records.where(split)]) for split in SplitName]
-        everybody, times = np.unique(np.concatenate(named), return_counts=True)
-        if twice := int((times > 1).sum()):
-            raise CohortError(
-                f"{self._records.site}: {twice} of {everybody.size} patients are in more than one split",
-                hint="each patient is trained on, validated with or tested, once; split by patient",
-            )
-
-    @functools.cached_property
-    def records_digest(self) -> bytes:
-        """SHA-256 of this site's records (32 bytes): noise for others is other noise."""
-        records = hashlib.sha256()
-        self._records.hash_into(records)
-        return records.digest()
 
     @property
     def units(self) -> int:

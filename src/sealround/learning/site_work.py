@@ -291,9 +291,14 @@ class TorchWork:
         if not self._study.protection.sealed:
             return ""
         # The records themselves: the same for every model, which pairs them, and after a restart.
+        return self.records_digest.hex()
+
+    @functools.cached_property
+    def records_digest(self) -> bytes:
+        """SHA-256 of this site's records (32 bytes)."""
         records = hashlib.sha256()
         self._records.hash_into(records)
-        return records.hexdigest()
+        return records.digest()
 
     @functools.cached_property
     def _cells(self) -> Cells | None:

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Allowance", "ClippedUnits", "ClippingWork", "PrivateWork"]
 
-_HEAD = 4  # numbers of a tally before its histogram
-
 
 class Allowance(Protocol):
     """What a site may still spend of its patients' privacy; lasting."""
@@ -214,12 +212,11 @@ class PrivateWork(LocalWork):
             units, silent[0] = self._noised_sum(order, order.model, question, 0)
             update = units.astype(np.float32) * np.float32(2.0**-SCALE_BITS)
         else:
-            model = order.model
+            model, clip = order.model, self._terms.noise(order.model.size).clip
+            to_mean = clip_norm / clip / self._terms.expected
             for step in range(self._terms.steps):
                 noised, _ = self._noised_sum(order, model, question, step)
-                clip = self._terms.noise(order.model.size).clip
-                mean = noised * (self._terms.options.l2_clip_norm / clip / self._terms.expected)
-                model = self._work.stepped(model, mean, order.round)
+                model = self._work.stepped(model, noised * to_mean, order.round)
             update = model - order.model
         return TrainOutcome(update=update, weight=1.0, tally=silent)
 
@@ -293,7 +290,7 @@ class PrivateWork(LocalWork):
 
     def _released(self, order: EvaluateOrder, what: str) -> Tally:
         """Return a tally whose histogram has noise and whose other numbers are 0."""
-        released = np.zeros(_HEAD + 2 * tally.BINS)
+        released = np.zeros(tally.size("binary"))
         if what not in self._terms.releases:
             return released
         calibration: Value = list(order.calibration)
@@ -305,7 +302,7 @@ class PrivateWork(LocalWork):
         scale, sigma = self._terms.release_noise(2 * CELL_COUNT)
         units = np.rint(cells * scale)
         units += DiscreteGaussian(sigma).draw(units.size, derive(self._secret, Label.PRIVATE_NOISE, question, 0))
-        released[_HEAD:] = spread(units / scale)
+        released[-2 * tally.BINS :] = spread(units / scale)
         return released
 
     def _question(self, what: str, *words: Value | Statistics) -> bytes:
