@@ -64,35 +64,36 @@ _workers = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="A site.toml: every simulated site insists on what it says.",
 )
+@click.option(
+    "--audit",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the study asks for a leakage audit: its folder  [default: the newest below audits/ that passed]",
+)
+@click.option(
+    "--without-audit", metavar="REASON", help="Start without the audit that the study asks for; the report says why."
+)
 @_workers
 @_quiet
 @_json
-def run(
-    study: Path,
-    out: Path | None,
-    data_folder: Path | None,
-    site: Path | None,
-    workers: _Workers,
-    *,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def run(study: Path, workers: _Workers, *, quiet: bool, as_json: bool, **options: Any) -> None:  # noqa: ANN401  (as click hands them over)
     """Run STUDY: train, compare, and write a run folder with the report.
 
     Every site is simulated on this machine. A run that is killed goes on with `sealround resume`, and ends with the
     same model, byte for byte.
     """
+    from sealround.engines.audit.requirement import AuditChoice
     from sealround.engines.runs import start_run
 
     def go(observe: Callable[[Progress], None], folder_known: Callable[[Path], None]) -> Mapping[str, Any]:
         return start_run(
             study,
-            out=out,
-            data_folder=data_folder,
+            out=options["out"],
+            data_folder=options["data_folder"],
             workers=workers,
             observe=observe,
             folder_known=folder_known,
-            site_file=site,
+            site_file=options["site"],
+            audit=AuditChoice(options["audit"], options["without_audit"]),
         )
 
     _watch(go, quiet=quiet, as_json=as_json)

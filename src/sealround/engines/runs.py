@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sealround.clinical import Places, load_cohorts
+from sealround.engines.audit.requirement import AuditChoice, permission
 from sealround.engines.budgets import SiteLedger
 from sealround.engines.evidence import environment, gather
 from sealround.engines.gate_evidence import is_withheld
@@ -57,6 +59,7 @@ class _Agreed:
         policy: What every site insists on of sealed sums.
         reference: What the gate compares with, where the study names a model.
         ledger: Where every site keeps the books of its patients' privacy, where the site file says so.
+        audit: What let the run start, where the study asks for a leakage audit.
     """
 
     study: Study
@@ -66,6 +69,7 @@ class _Agreed:
     policy: SitePolicy
     reference: Contender | None = None
     ledger: SiteLedger | None = None
+    audit: Mapping[str, Any] | None = None
 
 
 def start_run(
@@ -77,6 +81,7 @@ def start_run(
     observe: Callable[[Progress], None],
     folder_known: Callable[[Path], None],
     site_file: Path | None = None,
+    audit: AuditChoice | None = None,
 ) -> Mapping[str, Any]:
     """Run a study in a new run folder.
 
@@ -89,12 +94,14 @@ def start_run(
         observe: Told of every step.
         folder_known: Told of the run folder before anything is trained.
         site_file: What every simulated site insists on.
+        audit: The leakage audit that lets it start, where the study asks for one.
 
     Returns:
         The evidence, as in the folder's ``metrics.json``.
 
     Raises:
-        PolicyDeniedError: If the site file refuses the study; nothing is written.
+        PolicyDeniedError: If the site file refuses the study, or the study an audit that did not pass; nothing is
+            written.
         SealroundError: As the parts raise; what is done so far stays in the folder.
     """
     began = time.monotonic()
@@ -106,6 +113,8 @@ def start_run(
     site_folder = None if site_file is None else site_file.resolve().parent
     agreed = _agree(study, site, places, workers, site_folder)
     site_text = None if site_file is None else site_file.read_bytes()
+    records = fingerprint(agreed.cohorts)
+    agreed = dataclasses.replace(agreed, audit=permission(study, records, audit or AuditChoice()))
     stamp = dt.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder = RunFolder.create(
         out or RUNS / f"{study.study.name}-{stamp}",
@@ -113,9 +122,10 @@ def start_run(
         {
             "study_digest": study_digest(study).hex(),
             "site_sha256": _sha256(site_text),
-            "cohorts_sha256": fingerprint(agreed.cohorts),
+            "cohorts_sha256": records,
             "study_folder": str(places.study_folder),
             "data_folder": str(places.data_folder.resolve()),
+            **({} if agreed.audit is None else {"audit": agreed.audit}),
             **({} if agreed.ledger is None else {"site_folder": str(site_folder)}),
             **({} if agreed.reference is None else {"reference_sha256": reference_hash(agreed.reference)}),
         },
@@ -168,7 +178,9 @@ def resume_run(
         raise ConsistencyError(
             "the gate's reference is not the model this run was started with", hint="restore it, or start a new run"
         )
-    return _finish(agreed, folder, observe, began)
+    if study.audit.require is not None and "audit" not in origin:
+        raise ConsistencyError("run.json does not say which audit let the run start", hint="start a new run")
+    return _finish(dataclasses.replace(agreed, audit=origin.get("audit")), folder, observe, began)
 
 
 def _agree(
@@ -231,6 +243,8 @@ def _finish(agreed: _Agreed, folder: RunFolder, observe: Callable[[Progress], No
             study, cohorts, folder, agreed.workers, agreed.local, agreed.policy, agreed.reference, agreed.ledger
         ).run(observe)
         evidence = gather(study, agreed.local, cohorts, trainings, time.monotonic() - began)
+        if agreed.audit is not None:
+            evidence["audit"] = agreed.audit
         coordinator = trainings.federated.coordinator
         withheld = is_withheld(coordinator)
         if not withheld:

@@ -13,6 +13,7 @@ from sealround.report.typography import confidence
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sealround.report.audited import AuditFacts
     from sealround.report.gate_entries import GateFacts
     from sealround.report.group_entries import Subgroups
     from sealround.report.privacy_entries import PrivacyFacts
@@ -334,6 +335,7 @@ class Evidence:
     gate: GateFacts | None = None
     subgroups: Subgroups | None = None
     privacy: PrivacyFacts | None = None
+    audit: AuditFacts | None = None
 
     @property
     def federated(self) -> ModelResult:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sealround.report import diagnostics, statements
 from sealround.report.answer import answer
+from sealround.report.audited import audited
 from sealround.report.comparison import comparison
 from sealround.report.decisions import decisions
 from sealround.report.document import document
@@ -57,6 +58,7 @@ def render(evidence: Mapping[str, object]) -> str:
         "decisions": decisions(voice),
         "gate": gate_section(voice),
         "privacy": privacy_section(voice),
+        "audited": audited(voice),
         "groups": subgroup_section(voice),
         "sealing": sealing(voice),
         "judging": judging(voice),
@@ -103,6 +105,7 @@ def _contents(voice: Voice, sections: Mapping[str, object]) -> list[tuple[str, s
         ("protection", "Protection", True),
         ("sealing", "Who saw what", sections["sealing"]),
         ("judging", "Whose updates counted", sections["judging"]),
+        ("audit", "Leakage audit", sections["audited"]),
         ("left-out", "Left out", True),
         ("cost", "Cost", True),
         ("reproduce", "Reproduce", True),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, cast
 
 from sealround.errors import ConsistencyError, UnsupportedError
+from sealround.report.audited import read_audit_facts
 from sealround.report.entries import environment, estimates, evidence_format, only, protection, site_term, study
 from sealround.report.evidence import (
     MODELS,
@@ -47,7 +48,7 @@ FORMAT = "sealround-evidence/1"
 _SECTIONS = frozenset(
     {
         "format", "sealround", "study", "cohort", "rounds", "models",
-        "differences", "subgroups", "gate", "privacy", "protection", "aggregation", "robustness", "excluded",
+        "differences", "subgroups", "gate", "privacy", "audit", "protection", "aggregation", "robustness", "excluded",
         "cost", "environment",
     }
 )  # fmt: skip
@@ -90,6 +91,7 @@ def read_evidence(evidence: Mapping[str, object]) -> Evidence:
         subgroups=subgroups(root.get("subgroups")),
         gate=read_gate(root.get("gate")),
         privacy=read_privacy(root.get("privacy")),
+        audit=read_audit_facts(root.get("audit")),
     )
     _check(read)
     return read

@@ -1,5 +1,6 @@
-"""What stays on disk: folders of runs and drills, the journal of a killed run, a site's records: rounds and privacy."""
+"""What stays on disk: folders of runs, drills and audits, the journal of a killed run, a site's records of its own."""
 
+from sealround.storage.audit_folder import AuditFolder
 from sealround.storage.drill_folder import DrillFolder
 from sealround.storage.files import file_name, file_names, write_atomically
 from sealround.storage.journal import Checkpoint, Journal
@@ -9,6 +10,7 @@ from sealround.storage.run_folder import RunFolder
 from sealround.storage.updates import StoredUpdates
 
 __all__ = [
+    "AuditFolder",
     "Checkpoint",
     "DrillFolder",
     "DurableRecord",

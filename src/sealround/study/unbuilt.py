@@ -71,7 +71,6 @@ _SECTIONS = (
     _Unbuilt(
         (),
         {
-            "audit": "measures what an attacker could rebuild",
             "monitoring": "watches for drift",
             "ledger": "keeps a tamper-evident log",
             "attestation": "checks each site's hardware and software",

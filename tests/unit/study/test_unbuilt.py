@@ -34,7 +34,7 @@ OFF = '{ unit = "none", reason = "simulation on public data" }'
             "cohort.source.kind",
             "image-folder",
         ),
-        ({"[evaluation]": "[audit]\nattack = 1\n\n[evaluation]"}, "audit", "leave the section out"),
+        ({"[evaluation]": "[monitoring]\ndrift = 1\n\n[evaluation]"}, "monitoring", "leave the section out"),
         ({"[protection]": "[protection]\nbackdoor = { scan = true }"}, "protection.backdoor", "leave it out"),
     ],
 )

@@ -5,6 +5,7 @@ made from here). From a section to code leads an exhaustive ``match`` in the lay
 path in a file. What sealround knows but does not build yet is absent here and refused by `sealround.study.loading`.
 """
 
+from sealround.study.sections.audit import Audit, Requirements
 from sealround.study.sections.base import Code, DataPath, Section
 from sealround.study.sections.cohort import (
     BuiltinSource,
@@ -88,6 +89,7 @@ __all__ = [
     "Adam",
     "AdaptiveClipping",
     "AloneReference",
+    "Audit",
     "Augmentation",
     "BuiltinSource",
     "CategoricalFeature",
@@ -148,6 +150,7 @@ __all__ = [
     "RandomSplit",
     "Reference",
     "ReplicatedAggregation",
+    "Requirements",
     "Resnet",
     "RobustRule",
     "Robustness",

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from sealround.study.sections.audit import Audit
 from sealround.study.sections.base import Section
 from sealround.study.sections.cohort import Cohort
 from sealround.study.sections.evaluation import Evaluation
@@ -57,6 +58,7 @@ class Study(Section):
     evaluation: Evaluation = Evaluation()
     fairness: Fairness = Fairness()
     protection: Protection
+    audit: Audit = Audit()
 
     @property
     def task(self) -> Literal["binary", "survival"]:

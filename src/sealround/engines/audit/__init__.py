@@ -1,0 +1,1 @@
+"""The leakage audit: what each attacker of a study holds, attacked."""
