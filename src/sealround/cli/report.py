@@ -16,9 +16,9 @@ __all__ = ["report"]
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
 def report(folder: Path, *, open_browser: bool) -> None:
-    """Make the page of FOLDER, a run or drill folder, again.
+    """Make the page of FOLDER, a run, drill or audit folder, again.
 
-    Reads `metrics.json` or `drill.json`, writes `report.html`, prints where that is. Evidence that is damaged, or of a
+    Reads `metrics.json`, `drill.json` or `audit.json`, writes `report.html`, prints where that is. Evidence that is damaged, or of a
     format this version does not know, is refused; the page that was there stays.
     """
     page = _write_page(folder)
@@ -28,13 +28,14 @@ def report(folder: Path, *, open_browser: bool) -> None:
 
 
 def _write_page(path: Path) -> Path:
-    from sealround.report import render, render_drill
-    from sealround.storage import DrillFolder, RunFolder
+    from sealround.report import render, render_audit, render_drill
+    from sealround.storage import AuditFolder, DrillFolder, RunFolder
 
-    if any((path / name).is_file() for name in ("drill-start.json", "drill.json")):
-        drill = DrillFolder.open(path)
-        drill.write("report.html", render_drill(drill.read_json("drill.json")).encode())
-        return drill.file("report.html")
+    for kind, make in ((DrillFolder, render_drill), (AuditFolder, render_audit)):
+        if any((path / name).is_file() for name in (kind.start_file(), f"{kind.KIND}.json")):
+            folder = kind.open(path)
+            folder.write("report.html", make(folder.read_json(f"{kind.KIND}.json")).encode())
+            return folder.file("report.html")
     run = RunFolder.open(path)
     run.write("report.html", render(run.read_json("metrics.json")).encode())
     return run.file("report.html")
