@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from sealround.cli.run import WorkerCount
+from sealround.cli.words import Words, duration, plural
 from sealround.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,19 +33,6 @@ _FINDINGS = 1
 _ROUGHLY_AFTER = 4
 
 
-class _Words(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on, which we do not require
-    """Words with commas between them."""
-
-    name = "WORD,..."
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Return the words, each once."""
-        words = tuple(dict.fromkeys(word.strip().lower() for word in str(value).split(",") if word.strip()))
-        if not words:
-            self.fail("expected words with commas between them", param, ctx)
-        return words
-
-
 @click.command(
     epilog="""\b
 Examples:
@@ -54,17 +42,17 @@ Examples:
 )
 @click.argument("study", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
-    "--attacks", type=_Words(), help="Which attacks, or `all`.  [default: of each kind the plainest and the strongest]"
+    "--attacks", type=Words(), help="Which attacks, or `all`.  [default: of each kind the plainest and the strongest]"
 )
 @click.option(
     "--rules",
-    type=_Words(),
+    type=Words(),
     help="Which rules to compare the study's own with, or `all`; `RULE+mixing` mixes updates before.  "
     "[default: mean and four that often help]",
 )
 @click.option(
     "--heterogeneity",
-    type=_Words(),
+    type=Words(),
     help="How patients are divided among sites: `iid`, `dirichlet-ALPHA`; `as-is` is always among them.",
 )
 @click.option(
@@ -203,9 +191,9 @@ class _Watcher:
         ahead = step.ahead_s
         if ahead is not None and not self._estimated and step.done - step.before >= _ROUGHLY_AFTER:
             self._estimated = True
-            self._say(f"This takes about {_duration(ahead)} more.")
+            self._say(f"This takes about {duration(ahead)} more.")
         shown = "" if step.cell is None else f"{step.cell.rule}, {step.cell.attack}"
-        left = "" if ahead is None else f"{_duration(ahead)} left"
+        left = "" if ahead is None else f"{duration(ahead)} left"
         self._bar.update(self._task, description=shown, completed=step.done, total=step.total, left=left)
 
     def _say(self, line: str) -> None:
@@ -216,23 +204,12 @@ class _Watcher:
 def _announcement(grid: Grid, total: int, before: int) -> str:
     rules = sum(rule.refused is None for rule in grid.rules)
     said = (
-        f"{total} trainings: nobody lies, then {_plural(len(grid.attacks) - 1, 'attack')} by "
-        f"{_plural(grid.num_byzantine, 'site')}; {_plural(rules, 'rule')}, "
-        f"{_plural(len(grid.mixes), 'way')} to divide patients, {_plural(len(grid.seeds), 'seed')}, "
-        f"{_plural(grid.rounds, 'round')} each."
+        f"{total} trainings: nobody lies, then {plural(len(grid.attacks) - 1, 'attack')} by "
+        f"{plural(grid.num_byzantine, 'site')}; {plural(rules, 'rule')}, "
+        f"{plural(len(grid.mixes), 'way')} to divide patients, {plural(len(grid.seeds), 'seed')}, "
+        f"{plural(grid.rounds, 'round')} each."
     )
     return f"{said} {before} are done already." if before else said
-
-
-def _plural(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:  # noqa: PLR2004
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"  # noqa: PLR2004
 
 
 def _print(evidence: Mapping[str, Any], folder: Path | None) -> None:
@@ -251,6 +228,6 @@ def _print(evidence: Mapping[str, Any], folder: Path | None) -> None:
     for suggestion in evidence["suggestions"]:
         console.print(f"\n[bold]{escape(suggestion['text'])}[/bold]\n  {escape(suggestion['why'])}")
     cost = evidence["cost"]
-    console.print(f"\n{_duration(cost['seconds'])}, {_plural(cost['cells'], 'training')}")
+    console.print(f"\n{duration(cost['seconds'])}, {plural(cost['cells'], 'training')}")
     if folder is not None:
         console.print(f"report: {folder / 'report.html'}", soft_wrap=True)

@@ -76,6 +76,7 @@ cli = _Verbs(
         "data": "sealround.cli.main:data",
         "run": "sealround.cli.run:run",
         "resume": "sealround.cli.run:resume",
+        "audit": "sealround.cli.audit:audit",
         "drill": "sealround.cli.drill:drill",
         "privacy": "sealround.cli.main:privacy",
         "report": "sealround.cli.report:report",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from sealround.learning.device import prepare
 from sealround.learning.encodings import Encoding, Encodings
 from sealround.learning.evaluation import HeldOut, evaluate_binary, evaluate_survival, risk_of
 from sealround.learning.groups import examples_by_group, group_histograms, group_tally, thresholds_of
+from sealround.learning.incoming import IncomingModels
 from sealround.learning.models import initial_model
 from sealround.learning.rounds import Control, fine_tuning, local_round, randomness
 from sealround.learning.survival import comparable_pairs
@@ -65,6 +66,9 @@ class TorchWork:
         UnsupportedError: If the study's model does not take such inputs.
     """
 
+    looks_at_models: ClassVar[bool] = True
+    """Whether a planted model is refused; a drill, whose coordinator is honest, shows what lies do where none is."""
+
     def __init__(
         self,
         study: Study,
@@ -78,6 +82,7 @@ class TorchWork:
         self._records = cohort
         self._min_cell_count = study.standardisation.min_cell_count if min_cell_count is None else min_cell_count
         self._encodings = Encodings(study, cohort, feature_cache)
+        self._incoming = IncomingModels(study, self._encodings.inputs)
 
     @property
     def inputs(self) -> InputShape:
@@ -110,7 +115,8 @@ class TorchWork:
         """Train for one round; measure the incoming candidate on the validation split before.
 
         Raises:
-            ProtocolViolationError: If the order weighs cells, and the study does not.
+            ProtocolViolationError: If the model shows a sign of being planted (`sealround.learning.incoming`), or the
+                order weighs cells, and the study does not.
             DivergenceError: If the loss or a weight became NaN or infinite, or the loss exploded.
         """
         # Rounds beyond the study's are its rounds trained anew: what is remembered of others is not of this training.
@@ -118,6 +124,8 @@ class TorchWork:
         if order.memory.get("training", 0) != training:
             order = dataclasses.replace(order, memory={})
         encoding = self._encodings.under(order.statistics)
+        if self.looks_at_models:
+            self._incoming.check(order, encoding)
         self._load(encoding, order.model if order.candidate is None else order.candidate, order)
         logits, validation = self._predict(encoding, SplitName.VALIDATION)
         self._load(encoding, order.model, order)
@@ -138,10 +146,12 @@ class TorchWork:
             change = _array(moved)
         if memory and training:
             memory["training"] = training
+        sent = _array(update)
+        self._incoming.trained(order, sent, encoding)
         number = len(encoding.parts[SplitName.TRAIN])
         uniform = self._study.training.weighting == "uniform"
         return TrainOutcome(
-            update=_array(update),
+            update=sent,
             weight=float(min(number, 1) if uniform else number),
             tally=np.concatenate((self._tally((fitted.loss, fitted.count), validation, logits), tail)),
             control=change,

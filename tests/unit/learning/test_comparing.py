@@ -127,7 +127,9 @@ def test_what_is_remembered_of_rounds_is_not_remembered_of_rounds_trained_anew(t
     work, zeros = TorchWork(study, cohort), np.zeros_like(released.vector)
 
     def train(round_: int, memory: Any) -> Any:
-        order = TrainOrder("federated", RoundId(round_), released.vector, released.statistics, None, zeros, memory)
+        first = (round_ - 1) % study.study.rounds == 0
+        model = initial_model(study)(work.inputs, released.statistics) if first else released.vector
+        order = TrainOrder("federated", RoundId(round_), model, released.statistics, None, zeros, memory)
         return work.train(order)
 
     first = train(4, {"control": np.ones_like(zeros)})

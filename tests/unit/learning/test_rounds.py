@@ -78,7 +78,7 @@ def test_fedprox_pulls_towards_the_global_model(
     site = ready(study, vectors())
     start = np.linspace(-1, 1, site.model.size).astype(np.float32)
     expected = _descend(site.work._records, site.statistics, start, 0.3, lambda w: 0.8 * (w - start))
-    update = site.work.train(site.train_order(model=start)).update
+    update = site.work.train(site.train_order(2, model=start)).update
     assert np.allclose(update, expected - start, atol=2e-6)
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Sent = Callable[[PartyId, TrainOrder, TrainOutcome], TrainOutcome]
 
-__all__ = ["Conspirators", "Honest", "Liar", "Script"]
+__all__ = ["Conspirators", "Honest", "Liar", "Script", "Trusting"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +95,8 @@ class Conspirators:
         self._plan = plan
         self._began = began
         self._script = script
-        self._true = {site: TorchWork(plan.study, cohorts[site]) for site in script.liars}
-        self._false = {site: TorchWork(plan.study, cohort) for site, cohort in script.poisoned.items()}
+        self._true = {site: Trusting(plan.study, cohorts[site]) for site in script.liars}
+        self._false = {site: Trusting(plan.study, cohort) for site, cohort in script.poisoned.items()}
         self.why_not: str | None = None
         self._played = False
         self._asked: frozenset[PartyId] = frozenset()
@@ -253,7 +253,13 @@ def _instead(own: Mapping[PartyId, TrainOutcome], updates: Updates, claims: list
     }
 
 
-class Honest(TorchWork):
+class Trusting(TorchWork):
+    """A site that trains on every model: where a lie moved it too far, a real one would refuse, and no harm be seen."""
+
+    looks_at_models = False
+
+
+class Honest(Trusting):
     """A site that does as it should; who lies sees what it sends.
 
     Args:
@@ -302,7 +308,7 @@ class Honest(TorchWork):
         return super().evaluate(order)
 
 
-class Liar(TorchWork):
+class Liar(Trusting):
     """A site that sends what the conspirators agree on. Of all but its update it tells the truth."""
 
     def __init__(self, study: Study, cohort: SiteCohort, conspirators: Conspirators) -> None:
