@@ -1,6 +1,6 @@
 """How often the site's check on incoming models refuses an honest one, and which planted ones it lets through.
 
-    python benchmarks/incoming_model.py [--seeds 2] [--first-seed 10] [--rounds 12] [--draws 5] [--skip-honest]
+    python benchmarks/incoming_model.py [--seeds 2] [--first-seed 30] [--rounds 12] [--draws 5] [--skip-honest]
 
 First part: whole honest trainings of every kind of model on small data, with several local optimisers, algorithms,
 servers, rules, shares of participation and ways to deal out patients; every model that a site with training patients is
@@ -480,7 +480,7 @@ def _said(found: list[set[str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--first-seed", type=int, default=10, help="limits were chosen on 0 and 7")
+    parser.add_argument("--first-seed", type=int, default=30, help="limits were chosen on 0 to 21")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--skip-honest", action="store_true")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 
 from inversion_attacks import ATTACKS, attacked, why_not
-from inversion_figure import draw
+from inversion_figure import BLIND, draw
 from inversion_scene import DEFENCES, FEATURES, MODELS, STATES, UPDATES, Setting, scenes
 from sealround.audit.identity.gallery import retrieve
 from sealround.audit.inversion.playing import Trial
@@ -64,7 +66,7 @@ def options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--norms", default="train", help="batch normalisation at the site: train, eval")
     parser.add_argument("--width", type=int, default=16, help="channels of the first block (64: as published)")
     parser.add_argument("--attacks", default=",".join(ATTACKS), help=", ".join(ATTACKS))
-    parser.add_argument("--seconds", type=float, default=3.0, help="budget of an attack on one update")
+    parser.add_argument("--seconds", type=float, default=2.0, help="budget of an attack on one update")
     chosen = parser.parse_args()
     if chosen.full:
         defaults = vars(parser.parse_args([]))
@@ -118,7 +120,7 @@ def result(scene: Scene, attack: str, seed: int, seconds: float) -> dict[str, An
     played = attacked(attack, scene.seen, Trial(seconds, seed, time.perf_counter, scene.others))
     taken, found = time.perf_counter() - start, played.reconstruction
     if found is None:
-        return {"seed": seed, "status": played.status, "why": played.why, "seconds": taken}
+        return {"status": played.status, "why": played.why, "seconds": taken}
     judgement = judge(found, scene.victims, scene.seen.domain, "image", scene.baselines)
     figures = dict(judgement.figures)
     spoken = judgement.rebuilt >= 0
@@ -131,7 +133,6 @@ def result(scene: Scene, attack: str, seed: int, seconds: float) -> dict[str, An
         guess = baseline.guesses[0].expand_as(scene.victims.inputs)
         baselines[baseline.name] |= recognised(guess, scene)
     return {
-        "seed": seed,
         "status": played.status,
         "figures": {name: _plain(values) for name, values in figures.items()},
         "baselines": {
@@ -182,10 +183,13 @@ def run(chosen: argparse.Namespace, pictures: Callable[[int], Pictures]) -> dict
             for number, scene in enumerate(scenes(here, setting, chosen.images, seed)):
                 for attack in chosen.attacks.split(","):
                     done = cell.setdefault(attack, [])
-                    known = any((one["seed"], one["update"]) == (seed, number) for one in done)
+                    this = {"seed": seed, "update": number, "budget": chosen.seconds}
+                    known = any(all(one[key] == value for key, value in this.items()) for one in done)
                     if known or why_not(attack, scene.seen, chosen.seconds) is not None:
                         continue
-                    done.append(result(scene, attack, seed, chosen.seconds) | {"update": number})
+                    # Of another budget's result nothing is kept.
+                    done[:] = [one for one in done if (one["seed"], one["update"]) != (seed, number)]
+                    done.append(result(scene, attack, seed, chosen.seconds) | this)
                     _keep(chosen, found)
         _print(setting, cell)
     return found
@@ -224,7 +228,7 @@ def _print(setting: Setting, cell: dict[str, list[dict[str, Any]]]) -> None:
         return
     best = {figure: reference.best_baseline(figure) for figure in COLUMNS}
     line = "".join(f"{_mean({figure: found[1]} if found else {}, figure):>{CELL}}" for figure, found in best.items())
-    print(f"  {'without an update, the best':<30}{len(reference):>7}{line}")
+    print(f"  {BLIND:<30}{len(reference):>7}{line}")
 
 
 def _head(first: str) -> None:
@@ -287,13 +291,15 @@ def series(
         if (state, labels, norms) != ("random", "known", "train"):
             continue
         setting = Setting(model, int(size), update, defence, width=int(width))
-        for attack in cell:
-            judged = summary(cell, attack)
-            number = None if judged is None else judged.number("psnr_db", np.random.default_rng(0))
-            for panel, at in _places(setting) if number is not None else ():
-                line = panels.setdefault(panel, {}).setdefault(f"{model} {size} px, {attack}", [])
-                known = np.isfinite(number.low)
-                line.append((at, number.value, *((number.low, number.high) if known else (number.value, number.value))))
+        judged = {attack: one for attack in cell if (one := summary(cell, attack)) is not None}
+        lines = {attack: one.number("psnr_db", np.random.default_rng(0)) for attack, one in judged.items()}
+        for number in [one for one in lines.values() if one is not None][:1]:
+            lines[BLIND] = replace(number, value=number.baseline, low=math.nan)
+        for (line, number), (panel, at) in itertools.product(lines.items(), _places(setting)):
+            if number is not None:
+                ends = (number.low, number.high) if np.isfinite(number.low) else (number.value, number.value)
+                points = panels.setdefault(panel, {}).setdefault(f"{model} {size} px, {line}", [])
+                points.append((at, number.value, *ends))
     return panels
 
 

@@ -181,7 +181,8 @@ class IncomingModels:
         pulled = _gradient(encoding, initial) + self._study.training.optimizer.weight_decay * initial
         gradient = named_parameters(module, pulled)
         optimizer, steps = self._study.training.optimizer, self._steps(len(encoding.parts[SplitName.TRAIN]))
-        path = optimizer.learning_rate * steps
+        # Gradients grow before they shrink, and of images only a few are looked at.
+        path = 2.0 * optimizer.learning_rate * steps
         if isinstance(optimizer, Sgd):
             path /= max(1.0 - optimizer.momentum, 1e-3)
             own = {name: path * float(np.linalg.norm(array)) for name, array in gradient.items()}

@@ -70,7 +70,7 @@ class Limits:
         parallel: Largest share of rows parallel to one of them.
         direction: Largest share of the length of all rows, each scaled to 1, along one direction.
         spread: Parallel rows with a smaller standard deviation of their thresholds (minus the bias, over the row's
-            length) are copies of one neuron; twice that where rows only lean one way.
+            length) are copies of one neuron; three times that where rows only lean one way.
         ladder: Largest rank correlation of biases with their order.
         shy: Largest lower quartile of biases below zero, as a part of their rows' length.
         outlier: Largest distance of a hidden weight from the median, in standard deviations of most.
@@ -98,7 +98,7 @@ class Limits:
     spread: float = 0.15
     ladder: float = 0.9
     shy: float = 1.0
-    outlier: float = 50.0
+    outlier: float = 100.0
     row_length: float = 10.0
     empty: float = 0.125
     row_change: float = 0.75

@@ -252,5 +252,5 @@ def _pattern_findings(
         axis = vectors[:, -1] if fan_in < rows else directions.T @ vectors[:, -1]
         along = directions @ (axis / max(float(np.linalg.norm(axis)), _TINY))
         sides = [thresholds[side] for side in (along > _NEAR, along < -_NEAR)]
-        if max((float(side.std()) for side in sides if side.size >= _PARALLEL_ROWS), default=0.0) > 2 * limits.spread:
+        if max((float(side.std()) for side in sides if side.size >= _PARALLEL_ROWS), default=0.0) > 3 * limits.spread:
             yield from _judged("one-direction", name, float(values[-1]) / rows, limits.direction)

@@ -44,7 +44,7 @@ def why_not(seen: Observation) -> str | None:
     """Return why no example is a quotient of gradients, or ``None``."""
     if seen.plan.adaptive:
         return "steps of Adam are not sums of what examples send back"
-    if seen.plan.weight_decay:
+    if seen.plan.weight_decay and not seen.plan.single_gradient:
         return "weight decay is mixed into the gradient of the weights"
     chain = stages(seen)
     index, reason = first_linear(chain)

@@ -39,9 +39,10 @@ _ROUNDED = 16.0  # Zero is what is at most this many times the noise.
 _MIXED_SIGNS = 0.02  # Share of a column that may have the wrong sign, where an output weight changed its own.
 _BEYOND = 2  # Zeros beyond those that any mixture has, before a column is believed.
 _PATIENCE = 3  # Rounds without a sparser direction, after which there is none.
-_POOL = 64  # Directions that are tried in place of others.
+_FITS = 0.97  # Share of neurons on and off as they should be, at which records are right; steps change some.
+_POOL = 96  # Directions that are tried in place of others.
 _INDEPENDENT = 1e-6  # Determinant of unit vectors.
-_SAME = 0.999  # Cosine of two directions that are one.
+_SAME = 1.0 - 1e-6  # Cosine of two directions that are one.
 _CLEAR = 8.0  # A singular value this many times the noise's is signal.
 
 
@@ -191,43 +192,50 @@ def sparse_directions(space: RowSpace, generator: torch.Generator, rounds: int, 
     pool, pooled = found, zeros
     if neurons < rank + _BEYOND:
         return Sparse(found, zeros, 0.0)
-    wanted = torch.zeros(_TRIES, rank, 1, dtype=mixed.dtype)
-    wanted[:, -1] = 1.0
+    chosen, agreement, seen = found, 0.0, 0
     for _ in range(rounds):
         if not go_on():
             break
-        drawn = torch.rand(_TRIES, neurons, generator=generator).topk(rank - 1, 1).indices
-        # One more row at random makes the system square: its solution is the null vector of the others.
-        rows = torch.cat([mixed[drawn], torch.randn(_TRIES, 1, rank, generator=generator, dtype=mixed.dtype)], 1)
-        directions = torch.linalg.solve_ex(rows, wanted)[0].squeeze(2)
-        directions = directions[directions.isfinite().all(1)]
-        directions, count = _sharpened(mixed, directions / directions.norm(dim=1, keepdim=True), space.noise)
+        directions, count = _drawn(mixed, space.noise, generator)
         if signs is not None:
             columns = directions @ mixed.mT * signs
             one_signed = columns.sum(1).abs() >= (1.0 - _MIXED_SIGNS) * columns.abs().sum(1)
             directions, count = directions[one_signed], count[one_signed]
-        before = zeros
-        pool, pooled = torch.cat([pool, found, directions]), torch.cat([pooled, zeros, count])
-        found, zeros = _distinct(torch.cat([found, directions]), torch.cat([zeros, count]), rank)
+        pool, pooled = _unlike(torch.cat([pool, directions]), torch.cat([pooled, count]))
+        before, (found, zeros) = zeros, _distinct(pool, pooled, rank)
         unchanged = unchanged + 1 if torch.equal(before, zeros) else 0
-        if unchanged == _PATIENCE * (1 if len(found) == rank else 2):
-            break
-    if len(found) < rank:
-        return Sparse(found, zeros / neurons, 0.0)
-    chosen, agreement = _exchanged(space, found, _unlike(pool[pooled.argsort(descending=True, stable=True)]))
+        if unchanged >= _PATIENCE and len(found) == rank and len(pool) > seen:
+            seen = len(pool)
+            chosen, agreement = _exchanged(space, found if len(chosen) < rank else chosen, pool)
+            # In deeper networks no two columns are proportional, and no difference of two has zeros where both are on.
+            if agreement >= _FITS or signs is None:
+                break
+    if len(chosen) < rank:
+        chosen = found
     zero = (space.mixed @ chosen.mT).abs() <= _ROUNDED * space.noise
     return Sparse(chosen, (zero.sum(0) - (rank - 1)) / neurons, agreement)
 
 
-def _unlike(directions: torch.Tensor) -> torch.Tensor:
-    """Return directions without those that are another one over again, the first 64."""
-    kept: list[int] = []
-    for index in range(len(directions)):
-        if not bool((directions[kept] @ directions[index]).abs().gt(_SAME).any()):
-            kept.append(index)
-        if len(kept) == _POOL:
-            break
-    return directions[kept]
+def _drawn(mixed: torch.Tensor, noise: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return sparse directions that are null vectors of random sets of neurons, and their zeros beyond chance."""
+    neurons, rank = mixed.shape
+    drawn = torch.rand(_TRIES, neurons, generator=generator).topk(rank - 1, 1).indices
+    # One more row at random makes the system square: its solution is the null vector of the others.
+    rows = torch.cat([mixed[drawn], torch.randn(_TRIES, 1, rank, generator=generator, dtype=mixed.dtype)], 1)
+    wanted = torch.zeros(_TRIES, rank, 1, dtype=mixed.dtype)
+    wanted[:, -1] = 1.0
+    directions = torch.linalg.solve_ex(rows, wanted)[0].squeeze(2)
+    directions = directions[directions.isfinite().all(1)]
+    return _sharpened(mixed, directions / directions.norm(dim=1, keepdim=True), noise)
+
+
+def _unlike(directions: torch.Tensor, zeros: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return directions and their zeros, sparsest first, without those that are another one over again."""
+    order = zeros.argsort(descending=True, stable=True)
+    directions, zeros = directions[order], zeros[order]
+    same = (directions @ directions.mT).abs() > _SAME
+    first = ~same.tril(-1).any(1)
+    return directions[first][:_POOL], zeros[first][:_POOL]
 
 
 def _exchanged(space: RowSpace, directions: torch.Tensor, pool: torch.Tensor) -> tuple[torch.Tensor, float]:

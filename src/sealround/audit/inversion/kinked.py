@@ -10,7 +10,8 @@ schedule on convolutional ReLU networks:
 - the step falls to 0 along a cosine from the first iteration on, so that some hundred are enough.
 
 From where that ends, Levenberg-Marquardt alternates: solve within the present piece, look which piece that is in, solve
-again. Its result is kept only if it explains the gradient, since short of that a smaller mismatch is no better image.
+again. Its result is kept only if a tenth of the mismatch is left: with kinks in between a somewhat smaller one is often
+a worse image.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Kinked", "attack"]
 
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
-_SOLVED = 1e-9
+_CLEARLY = 0.1  # Share of the mismatch that a polish must leave at most, to be kept.
 _NEAR = 0.3  # Relative mismatch beyond which exact steps are not tried.
 _SPREAD = 0.1  # Of later starts, as a share of the box's width.
 
@@ -111,7 +112,7 @@ def attack(
         return found
     polish = replace(settings.polish, start=found.inputs)
     polished = levenberg_marquardt.attack(replace(seen, labels=labels), generator, polish, clock, deadline)
-    kept = polished if polished.mismatch <= _SOLVED else found
+    kept = polished if polished.mismatch <= _CLEARLY * found.mismatch else found
     course = found.course + tuple((found.seconds + after, mismatch) for after, mismatch in polished.course)
     return replace(kept, attack=found.attack, seconds=found.seconds + polished.seconds, course=course)
 

@@ -137,7 +137,7 @@ def _concluded(trail: Trail, generator: torch.Generator, settings: LevenbergMarq
     certified = torch.full((seen.examples,), proof is True)
     reasons = {
         True: "the gradient is explained to rounding and its derivative has full rank: nothing else nearby explains it",
-        False: "the gradient is explained to rounding, by other records nearby too",
+        False: "the gradient is explained to rounding; that no others nearby explain it too could not be shown",
         None: "the gradient is explained to rounding; whether by others nearby too was not checked",
     }
     note = reasons[proof] if exact else "the gradient is not explained: the nearest records found in the time given"

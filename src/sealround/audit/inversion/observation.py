@@ -46,8 +46,8 @@ class LocalPlan:
 
     @property
     def single_gradient(self) -> bool:
-        """Whether the update is the negative gradient of one batch, times the learning rate."""
-        return self.steps == 1 and not self.adaptive and self.weight_decay == 0.0
+        """Whether the update shows the gradient of one batch: weight decay, which is known, comes off."""
+        return self.steps == 1 and not self.adaptive
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,15 +112,24 @@ class Observation:
     def gradient(self) -> torch.Tensor:
         """The gradient of the mean loss that the update shows, float64 ``(d,)``.
 
-        Exact for one step of SGD; for several steps it is their mean gradient along the way, which is near the
-        gradient at `model` as long as the steps are short.
+        Exact for one step of SGD, from which weight decay is taken off; for several steps it is their mean gradient
+        along the way, which is near the gradient at `model` as long as the steps are short.
 
         Raises:
             UsageError: If the steps were Adam's, which do not show it.
         """
         if self.plan.adaptive:
             raise UsageError("steps of Adam do not show the gradient", hint="attack the update itself")
-        return self.update * (-1.0 / (self.plan.learning_rate * self.plan.steps))
+        mean = self.update * (-1.0 / (self.plan.learning_rate * self.plan.steps))
+        return mean - self.decay if self.plan.single_gradient and self.plan.weight_decay else mean
+
+    @property
+    def decay(self) -> torch.Tensor:
+        """What weight decay adds to the gradient at `model`, ``(d,)``: of weights, not of biases and norms."""
+        weights = [
+            torch.full((each.numel(),), float(each.ndim > 1)).to(self.model) for each in self.module.parameters()
+        ]
+        return self.plan.weight_decay * torch.cat(weights) * self.model
 
     @property
     def unknowns(self) -> int:

@@ -14,12 +14,17 @@ import torch
 from sealround.audit.inversion import closed_form, rgap, spear
 from sealround.audit.inversion.inverting_gradients import InvertingGradients
 from sealround.audit.inversion.inverting_gradients import attack as invert
+from sealround.audit.inversion.kinked import Kinked
+from sealround.audit.inversion.kinked import attack as cross_kinks
 from sealround.audit.inversion.levenberg_marquardt import LevenbergMarquardt
 from sealround.audit.inversion.levenberg_marquardt import attack as solve_gradient
 from sealround.audit.inversion.local_steps import LocalSteps
 from sealround.audit.inversion.local_steps import attack as unroll
+from sealround.audit.inversion.prior import LatentSearch, fit_prior
+from sealround.audit.inversion.prior import attack as search_prior
 from sealround.audit.inversion.tabular import TabLeak
 from sealround.audit.inversion.tabular import attack as leak_table
+from sealround.audit.inversion.trail import guess_labels
 from sealround.errors import SealroundError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -117,10 +122,32 @@ def _tableak(seen: Observation, generator: torch.Generator, trial: Trial, deadli
 
 
 def _inverting(seen: Observation, generator: torch.Generator, trial: Trial, deadline: float) -> Reconstruction:
-    # A step is about three passes over the network, forwards and twice backwards.
-    step_s = 2e-3 + 3e-9 * seen.update.numel() * seen.examples
-    settings = InvertingGradients(iterations=_times(trial, step_s, 1, 200, 24_000))
+    settings = InvertingGradients(iterations=_times(trial, _descent_s(seen), 1, 200, 24_000))
     return invert(seen, generator, settings, trial.clock, deadline)
+
+
+def _kinked(seen: Observation, generator: torch.Generator, trial: Trial, deadline: float) -> Reconstruction:
+    return cross_kinks(
+        seen, generator, Kinked(iterations=_times(trial, _descent_s(seen), 1, 100, 2000)), trial.clock, deadline
+    )
+
+
+def _prior(seen: Observation, generator: torch.Generator, trial: Trial, deadline: float) -> Reconstruction:
+    """Labels are guessed first: this attack does not search for them."""
+    if seen.labels is None:
+        seen = replace(seen, labels=guess_labels(seen, generator).labels)
+    prior = fit_prior(trial.others, generator)
+    settings = LatentSearch(restarts=_times(trial, 600 * _descent_s(seen), 1, 1, 16))
+    return search_prior(seen, prior, generator, settings, trial.clock, deadline)
+
+
+def _descent_s(seen: Observation) -> float:
+    """Return what a step of descent takes on an ordinary core: about three passes forwards and twice backwards."""
+    return 2e-3 + 3e-9 * seen.update.numel() * seen.examples
+
+
+def _no_prior(seen: Observation, kind: Kind) -> str | None:
+    return "it searches among images" if kind != "image" else _single(seen)
 
 
 def _single(seen: Observation) -> str | None:
@@ -171,6 +198,8 @@ INVERSIONS: Mapping[str, _Listed] = {
     "local-steps": _Listed(_no_local_steps, _local_steps),
     "tableak": _Listed(_no_tableak, _tableak),
     "inverting-gradients": _Listed(_no_inverting, _inverting),
+    "kinked": _Listed(_no_inverting, _kinked),
+    "generative-prior": _Listed(_no_prior, _prior),
 }
 """Every inversion attack, by its word (`sealround.engines.audit.attacks`)."""
 

@@ -63,7 +63,7 @@ def why_not(seen: Observation) -> str | None:
     """Return why SPEAR does not apply, or ``None``."""
     if seen.plan.adaptive:
         return "steps of Adam are not sums of outer products"
-    if seen.plan.weight_decay:
+    if seen.plan.weight_decay and not seen.plan.single_gradient:
         return "weight decay is mixed into the gradient of the weights"
     chain = stages(seen)
     index, reason = first_linear(chain)

@@ -91,6 +91,14 @@ _LISTED = (
         share=2.0,
     ),
     Attack(
+        key="kinked",
+        name="Descent and Gauss-Newton",
+        what="descends as Inverting Gradients does, then solves piece by piece between the kinks of ReLU",
+        family="optimisation",
+        source="Geiping et al. 2020; this project",
+        share=3.0,
+    ),
+    Attack(
         key="inverting-gradients",
         name="Inverting Gradients",
         what="searches for smooth images whose gradient points the way the one seen does",

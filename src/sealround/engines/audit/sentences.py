@@ -41,6 +41,8 @@ def said_of(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
             said.append((attacker, f"{one['name']}: {_said(one)}"))
         elif one["status"] == "refused by the site" and not number:
             said.append((attacker, "refused by the site's own check, before any training"))
+        elif not number:
+            said.append((attacker, "no attack applied"))
         else:
             said.append(
                 (attacker, f"{number} attack{'' if number == 1 else 's'} recovered next to nothing beyond a guess")
