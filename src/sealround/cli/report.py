@@ -18,8 +18,8 @@ __all__ = ["report"]
 def report(folder: Path, *, open_browser: bool) -> None:
     """Make the page of FOLDER, a run, drill or audit folder, again.
 
-    Reads `metrics.json`, `drill.json` or `audit.json`, writes `report.html`, prints where that is. Evidence that is damaged, or of a
-    format this version does not know, is refused; the page that was there stays.
+    Reads `metrics.json`, `drill.json` or `audit.json`, writes `report.html`, prints where that is. Evidence that is
+    damaged, or of a format this version does not know, is refused; the page that was there stays.
     """
     page = _write_page(folder)
     click.echo(str(page))

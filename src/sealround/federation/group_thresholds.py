@@ -51,6 +51,8 @@ def group_thresholds(
     Returns:
         A threshold on the recalibrated risk for each group.
     """
+    if not tail.size:
+        return ()
     wanted = tally.sensitivity_at(total, common, calibration)
     chosen = []
     for cells in tail.reshape(-1, 2, tally.BINS):

@@ -75,6 +75,11 @@ def test_a_group_that_is_everybody_keeps_the_common_threshold(seed: int, common:
         assert abs(np.log(own / (1 - own)) - logit) <= wide + 1e-9
 
 
+def test_a_survival_study_has_none_and_its_tally_is_not_read() -> None:
+    total = np.zeros(tally.size("survival"))
+    assert group_thresholds(total, np.zeros(0), 0.5, (1.0, 0.0), 5) == ()
+
+
 def test_only_the_groups_of_one_column_have_a_threshold_of_their_own() -> None:
     study = small_study(fairness={"group_thresholds": "sex"})
     assert levels_with_threshold(study, (*SEXES, FEMALE_OLD)) == SEXES

@@ -42,7 +42,7 @@ _PATIENCE = 3  # Rounds without a sparser direction, after which there is none.
 _FITS = 0.97  # Share of neurons on and off as they should be, at which records are right; steps change some.
 _POOL = 96  # Directions that are tried in place of others.
 _INDEPENDENT = 1e-6  # Determinant of unit vectors.
-_SAME = 1.0 - 1e-6  # Cosine of two directions that are one.
+_SAME = 0.999  # Cosine of two directions that are one.
 _CLEAR = 8.0  # A singular value this many times the noise's is signal.
 
 
@@ -206,7 +206,9 @@ def sparse_directions(space: RowSpace, generator: torch.Generator, rounds: int, 
         unchanged = unchanged + 1 if torch.equal(before, zeros) else 0
         if unchanged >= _PATIENCE and len(found) == rank and len(pool) > seen:
             seen = len(pool)
-            chosen, agreement = _exchanged(space, found if len(chosen) < rank else chosen, pool)
+            chosen, agreement = _exchanged(
+                space, found if len(chosen) < rank else chosen, pool[:0] if signs is None else pool
+            )
             # In deeper networks no two columns are proportional, and no difference of two has zeros where both are on.
             if agreement >= _FITS or signs is None:
                 break
