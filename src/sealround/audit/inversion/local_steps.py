@@ -43,8 +43,8 @@ _TOP = 3  # Solutions that are worth looking for their order.
 _NEAR = 0.1  # Distance from which the records are likely behind some kink.
 _KICKS = 16
 _TRIES = 12  # Orders to begin with, where the records are right.
-_FITS, _FITS_DEEP = 0.97, 0.85  # Share of neurons on and off as they should be; steps, and deeper layers, change some.
-_CLEARLY = 0.1  # Share of neurons that no mixture of records is off in by chance.
+_FITS = 0.97  # Share of neurons on and off as they should be, where columns alone do not tell records apart.
+_CLEARLY = 0.2  # Share of neurons that no mixture of records is off in by chance.
 _ROUNDINGS = 4.0  # Distance that counts as none, in the update's own rounding.
 _SURE = 0.01  # Largest typical error of a record that is certified, in encoded units.
 _MOST = 1 << 25  # Numbers of the derivative: 256 MB.
@@ -189,9 +189,7 @@ class _Attack:
             guesses.append(torch.cat([records, more.to(records)]))
             if space.rank == 1:
                 break
-        fits = len(directions) == self.seen.examples and sparse.agreement >= (
-            _FITS_DEEP if space.signs is None else _FITS
-        )
+        fits = len(directions) == self.seen.examples and (space.signs is None or sparse.agreement >= _FITS)
         return guesses, fits and bool((sparse.zeros >= _CLEARLY).all())
 
     def _middle(self, unknowns: Unknowns) -> torch.Tensor:

@@ -47,7 +47,7 @@ _LISTED = (
         name="Closed form",
         what="divides the gradient of a first linear layer's weights by that of its bias: the input, exactly",
         family="exact",
-        source="Phong et al. 2017, section III; Geiping et al. 2020, proposition 3.1",
+        source="Phong et al. 2018, section III; Geiping et al. 2020, proposition 3.1",
         share=0.2,
     ),
     Attack(
@@ -146,7 +146,7 @@ _LISTED = (
         name="Membership by updates",
         what="asks whether a known record's gradient is part of an update",
         family="membership",
-        source="Li et al. 2022",
+        source="Li et al. 2023",
         share=0.5,
     ),
     Attack(
@@ -156,7 +156,7 @@ _LISTED = (
         family="membership",
         source="Carlini et al. 2022",
         by=("reader",),
-        share=1.5,
+        share=3.0,
     ),
     Attack(
         key="rmia",

@@ -184,7 +184,7 @@ def pixels(voice: AuditVoice) -> str:
         f"{percent(0.956, digits=1)} on a real fundus photograph, and the mirror image of the other eye to "
         f"{percent(0.944, digits=1)}, both without any update. Here a pixel counts only if it is within 8 of 255 grey "
         f"values, inside the field of view, and the guess stands beside it. {percent(0.94)} by that count takes about "
-        "30 dB, and does mean that the picture was rebuilt."
+        "37 to 40 dB, and does mean that the picture was rebuilt."
     )
 
 
