@@ -1,4 +1,4 @@
-"""Pages of runs and drills in a real browser, offline: nothing refused, nothing cut off, dark where it is asked for."""
+"""Pages of runs, drills and audits in a real browser, offline: nothing refused, nothing cut off, dark where it is asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sealround.report import render, render_drill
+from sealround.report import render, render_audit, render_drill
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -89,7 +89,7 @@ def chromium() -> str:
 
 
 def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{name}_in_a_browser", _SYNTHETIC / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"{Path(name).name}_in_a_browser", _SYNTHETIC / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -107,6 +107,12 @@ def _drills() -> dict[str, Any]:
     return {"drill": small, "drill-large": large, "drill-long": long}
 
 
+def _audits() -> dict[str, Any]:
+    audits = _load("audit/synthetic_audit")
+    long = json.loads(json.dumps(audits.table()).replace("cholesterol", _LONG_WORD).replace("SPEAR", _LONG_WORD))
+    return {"audit": audits.table(), "audit-image": audits.image(), "audit-own": audits.own(), "audit-long": long}
+
+
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
     synthetic = _load("synthetic")
@@ -116,7 +122,8 @@ def pages() -> dict[str, str]:
     trees = {"four": four, "six": synthetic.six_regions(), "many": synthetic.many_sites(), "long": long}
     trees["private"] = synthetic.private(json.loads(json.dumps(long)))
     pages = {name: render(tree) for name, tree in trees.items()}
-    return pages | {name: render_drill(tree) for name, tree in _drills().items()}
+    pages |= {name: render_drill(tree) for name, tree in _drills().items()}
+    return pages | {name: render_audit(tree) for name, tree in _audits().items()}
 
 
 def _browse(chromium: str, page: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -146,7 +153,9 @@ def _with_script(page: str) -> str:
     return policy.sub("", page).replace("</body>", f"{_MEASURE}</body>")
 
 
-@pytest.mark.parametrize("which", ["four", "six", "many", "private", "drill", "drill-large"])
+@pytest.mark.parametrize(
+    "which", ["four", "six", "many", "private", "drill", "drill-large", "audit", "audit-image", "audit-own"]
+)
 def test_renders_whole_and_offline_without_a_complaint(
     chromium: str, pages: dict[str, str], which: str, tmp_path: Path
 ) -> None:
@@ -186,7 +195,22 @@ def _measure(chromium: str, page: str, folder: Path, widths: tuple[int, ...], sc
     return measured
 
 
-@pytest.mark.parametrize("which", ["four", "six", "many", "long", "private", "drill", "drill-large", "drill-long"])
+@pytest.mark.parametrize(
+    "which",
+    [
+        "four",
+        "six",
+        "many",
+        "long",
+        "private",
+        "drill",
+        "drill-large",
+        "drill-long",
+        "audit",
+        "audit-image",
+        "audit-long",
+    ],
+)
 def test_nothing_reaches_over_the_edge_and_text_stays_legible(
     chromium: str, pages: dict[str, str], which: str, tmp_path: Path
 ) -> None:
@@ -198,7 +222,7 @@ def test_nothing_reaches_over_the_edge_and_text_stays_legible(
 
 
 @pytest.mark.parametrize("scheme", [_DARK, _LIGHT])
-@pytest.mark.parametrize("which", ["four", "private", "drill", "drill-large"])
+@pytest.mark.parametrize("which", ["four", "private", "drill", "drill-large", "audit", "audit-image"])
 def test_text_stands_out_from_what_is_behind_it(
     chromium: str, pages: dict[str, str], which: str, scheme: int, tmp_path: Path
 ) -> None:
@@ -221,7 +245,7 @@ def test_the_measure_does_see_what_reaches_over(chromium: str, pages: dict[str, 
     assert "text." in measured["wide"]
 
 
-@pytest.mark.parametrize("which", ["four", "drill"])
+@pytest.mark.parametrize("which", ["four", "drill", "audit"])
 @pytest.mark.parametrize(("scheme", "dark"), [(_DARK, True), (_LIGHT, False)])
 def test_the_page_is_dark_where_dark_is_asked_for(
     chromium: str, pages: dict[str, str], which: str, scheme: int, dark: bool, tmp_path: Path

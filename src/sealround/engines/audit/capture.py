@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,6 @@ from sealround.study.sections import DifferentialPrivacy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     import polars as pl
 
@@ -209,7 +209,7 @@ def capture(
     with tempfile.TemporaryDirectory(dir=folder, prefix="records-") as records:
         parties = None
         if study.protection.sealed:
-            drawn = SimulatedParties.draw(study, sites, SitePolicy(), folder / records)
+            drawn = SimulatedParties.draw(study, sites, SitePolicy(), Path(records))
             parties = TappedParties.beside(drawn, tape)
         job = Job(plan, planted or initial_model(study), _NoJournal(), every_round=False, parties=parties)
         pool = TappedPool(Setup(study, study_digest(study), cohorts, {}, parties, tapped_noise), tape)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -26,7 +27,6 @@ from sealround.study.sections.protection import LEAST_SITES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from sealround.clinical.cohort import SiteCohort
     from sealround.vocabulary import PartyId
@@ -261,7 +261,7 @@ def accuracy(study: Study, cohorts: Mapping[PartyId, SiteCohort], folder: Path) 
     short = Study.model_validate(_tree(study), strict=False)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="whole-") as name:
-        run = RunFolder.create(folder / name / "run", b"", {}, None)
+        run = RunFolder.create(Path(name) / "run", b"", {}, None)
         trainings = Simulation(short, cohorts, run, 0, policy=SitePolicy()).run(lambda _: None)
         evidence = gather(short, short, cohorts, trainings, 0.0)
     metric = "auroc" if study.protection.private else study.primary_metric
