@@ -1,4 +1,4 @@
-"""Pages of runs, drills and audits in a real browser, offline: nothing refused, nothing cut off, dark where it is asked for."""
+"""Pages of runs, drills and audits in a real browser, offline: nothing refused or cut off, dark where that is asked."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def resumed(out: Path, observe: Callable[[AuditProgress], None] = lambda _: None
     return resume_audit(out, observe=observe, folder_known=lambda _: None)
 
 
-def timeless(tree: Any) -> Any:  # noqa: ANN401  (any part of a tree of JSON)
+def timeless(tree: Any) -> Any:
     """Return evidence without what a clock decides."""
     match tree:
         case dict():
