@@ -62,7 +62,8 @@ Examples:
     type=_Duration(),
     default="2m",
     show_default=True,
-    help="About how long to attack: 90s, 20m, 3h. Exact attacks come first; more time finds more.",
+    help="About how long to attack, besides the trainings that show what is sent: 90s, 20m, 3h. Exact attacks come "
+    "first; more time finds more.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of every random choice of the attackers.")
 @click.option("--attacks", type=Words(), help="Which attacks.  [default: all that apply]")

@@ -7,7 +7,7 @@
 ``audit.json``        the evidence: every number of the report
 ``environment.json``  versions and machine
 ``report.html``       the page, which may be shared
-``at-the-site/``      reconstructions beside the records they are of, where these are not public: stays here
+``at-the-site/``      the worst-off patients' records beside what was rebuilt: stays here unless they are public
 ``lock``              held while a process works in the folder
 ====================  ================================================================================
 """

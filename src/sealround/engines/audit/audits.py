@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import difflib
 import shutil
 import time
 from dataclasses import dataclass
@@ -220,7 +221,9 @@ def granted_to_all(study: Study) -> tuple[str, ...]:
 def _agree(study: Study, places: Places, wishes: AuditWishes) -> _Agreed:
     unknown = [word for word in wishes.attacks or () if word not in ATTACKS]
     if unknown:
-        raise UsageError(f"there is no attack {unknown[0]!r}", hint=f"attacks are: {', '.join(ATTACKS)}")
+        near = difflib.get_close_matches(unknown[0], ATTACKS, n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(f"there is no attack {unknown[0]!r}", hint=f"{meant}attacks are: {', '.join(ATTACKS)}")
     cohorts = load_cohorts(study, places)
     if wishes.site is not None and wishes.site not in cohorts:
         term = study.cohort.site_term

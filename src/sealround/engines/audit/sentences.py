@@ -90,10 +90,13 @@ def _said(found: Mapping[str, Any]) -> str:
         guess = worst.get("baseline", {}).get("psnr_db")
         guessed = "" if guess is None else f" (a guess gets {guess:.0f} dB)"
         parts.append(f"one patient's image at {worst['psnr_db']:.0f} dB{guessed}")
-    for name, words in (("reidentified", "linked to the right person"), ("auc", "AUC for who took part")):
-        if name in found["measures"]:
-            value = found["measures"][name]["value"]
-            parts.append(f"{value:.0%} {words}" if name == "reidentified" else f"{words} {value:.2f}")
+    measures = found["measures"]
+    if "reidentified" in measures:
+        one = worst.get("reidentified")
+        said = "" if one is None else f"one patient linked to the right person with probability {one:.0%}, "
+        parts.append(f"{said}{measures['reidentified']['value']:.0%} of all linked to the right one")
+    if "auc" in measures:
+        parts.append(f"AUC for who took part {measures['auc']['value']:.2f}")
     if found["certified"]:
         parts.append(f"{found['certified']} of {patients} proven by the attack itself")
     return ", ".join(parts)
