@@ -92,9 +92,9 @@ def audit(context: click.Context, /, study: Path | None, **options: Any) -> None
     """Attack STUDY as it is, and report what could be rebuilt from what its sites send.
 
     The updates that are attacked are those `sealround run` would send: trained on the sites' records, clipped, noised
-    and sealed as the study says. Each attacker of the threat model plays every attack that applies, first on the study
-    without protections, then with one more at a time. An interrupted audit goes on with --resume. What was not found
-    here, others may find: no audit can show that nothing leaks.
+    and sealed as the study says. Each attacker of the threat model plays every attack that applies to the study as
+    written; the coordinator also attacks it with less and with more protection. An interrupted audit goes on with
+    --resume. What was not found here, others may find: no audit can show that nothing leaks.
     """
     if options["explain"]:
         _explain(study, options)
