@@ -232,8 +232,9 @@ def measured_use(encoding: Encoding, *, linear: bool) -> _Measured:
 
     Returns:
         By sign and layer: the share of a hidden linear layer's neurons that fire for one or two records, and for none,
-        and the mean loss of outcomes that are no times, where there are 32 records or more; the share of the squared
-        gradient of all outputs that one record holds. A dead layer has no gradient, and no share of it.
+        and the mean loss of outcomes that are no times (over the inputs' mean square where that is more than 1), where
+        there are 32 records or more; the share of the squared gradient of all outputs that one record holds. A dead
+        layer has no gradient, and no share of it.
     """
     examples, predictor = encoding.parts[SplitName.TRAIN], encoding.predictor
     pictures = len(examples.inputs.shape) > 1
@@ -245,7 +246,10 @@ def measured_use(encoding: Encoding, *, linear: bool) -> _Measured:
     measured: _Measured = {}
     if number >= _FEWEST:
         if targets.rank is None:
-            measured["misfit"] = {"": encoding.loss.total([outputs], [targets])[0] / number}
+            # A step moves outputs by the inputs' mean square, which is 1 where they are standardised: where they are
+            # not, honest training overshoots by as much.
+            unit = max(1.0, float(inputs.square().mean()))
+            measured["misfit"] = {"": encoding.loss.total([outputs], [targets])[0] / number / unit}
         counts = {name: fires.sum(0) for name, fires in firing.items()}
         measured["lone-rows"] = {n: float(((c == 1) | (c == 2)).float().mean()) for n, c in counts.items()}  # noqa: PLR2004
         measured["silent-rows"] = {name: float((c == 0).float().mean()) for name, c in counts.items()}
