@@ -25,7 +25,7 @@ from sealround.audit.inversion.prior import attack as search_prior
 from sealround.audit.inversion.tabular import TabLeak
 from sealround.audit.inversion.tabular import attack as leak_table
 from sealround.audit.inversion.trail import guess_labels
-from sealround.errors import SealroundError, UnsupportedError
+from sealround.errors import SealroundError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -222,7 +222,7 @@ def play(key: str, seen: Observation, trial: Trial) -> Played:
     generator = torch.Generator().manual_seed(trial.seed)
     try:
         found = attack(seen, generator, trial, began + _PATIENCE * trial.seconds)
-    except UnsupportedError as error:
+    except (UnsupportedError, UsageError) as error:
         return Played("not applicable", None, why=error.message)
     except SealroundError as error:
         return Played("failed", None, why=error.message)
