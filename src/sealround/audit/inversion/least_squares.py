@@ -86,7 +86,7 @@ def solve(
         deadline: No iteration begins after it.
 
     Returns:
-        Where each start ended; the starts themselves if there was no time at all.
+        Where each start ended; the starts themselves if there was no time at all, or nothing is unknown.
     """
     points = starts.clone()
     residuals = vmap(residual)(points)
@@ -94,7 +94,8 @@ def solve(
     weight = torch.full_like(costs, damping.first)
     course: list[tuple[float, float]] = []
     made, now = 0, clock()
-    while now < deadline and made < damping.iterations and int((costs <= damping.enough).sum()) < damping.solved:
+    most = damping.iterations if starts.shape[1] else 0
+    while now < deadline and made < most and int((costs <= damping.enough).sum()) < damping.solved:
         live = torch.nonzero((costs > damping.enough) & (weight < _RASH) & costs.isfinite()).flatten()
         if not live.numel():
             break
