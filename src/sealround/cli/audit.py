@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from sealround.cli.cells import CellWatcher
 from sealround.cli.words import Words, duration, plural
 from sealround.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from sealround.engines.audit.audits import AuditProgress
 
@@ -165,44 +163,11 @@ def _explain(study: Path | None, options: Mapping[str, Any]) -> None:
         console.print(f"- {escape(line)}", soft_wrap=True)
 
 
-class _Watcher:
-    """Shows progress on standard error; on Ctrl-C says how to go on.
+class _Watcher(CellWatcher):
+    """Shows an audit's progress, and what is found as it is found."""
 
-    Args:
-        silent: Show nothing.
-    """
-
-    def __init__(self, *, silent: bool) -> None:
-        self.folder: Path | None = None
-        self._silent = silent
-        self._announced = False
-        self._bar = Progress(
-            TextColumn("{task.description:<44}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[left]:<14}"),
-            console=Console(stderr=True),
-            disable=silent or not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task("", left="", total=None)
-
-    def __enter__(self) -> Self:
-        """Start showing."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop showing, and say how to go on if something ended the audit early."""
-        self._bar.stop()
-        if kind is not None and self.folder is not None and (self.folder / "audit-start.json").is_file():
-            click.echo(f"The audit is kept. To go on: sealround audit --resume {self.folder}", err=True)
-
-    def folder_known(self, folder: Path) -> None:
-        """Take note of where the audit is written."""
-        self.folder = folder
-        self._say(f"audit folder: {folder}")
+    KIND = "audit"
+    WIDTH = 44
 
     def observe(self, step: AuditProgress) -> None:
         """Move the bar; say at once what was found, for an audit that is stopped has found something too."""
@@ -214,12 +179,8 @@ class _Watcher:
             self._say(step.sentence)
         left = "" if not step.total else f"{duration(max(0.0, step.budget_s - step.seconds))} left"
         self._bar.update(
-            self._task, description=step.doing[:44], completed=step.done, total=step.total or None, left=left
+            self._task, description=step.doing[: self.WIDTH], completed=step.done, total=step.total or None, left=left
         )
-
-    def _say(self, line: str) -> None:
-        if not self._silent:
-            self._bar.console.print(escape(line), soft_wrap=True)
 
 
 def _print(evidence: Mapping[str, Any], folder: Path | None) -> None:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from sealround.cli.cells import CellWatcher
 from sealround.cli.run import WorkerCount
 from sealround.cli.words import Words, duration, plural
 from sealround.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from sealround.engines.drill.drills import DrillProgress
     from sealround.engines.drill.grid import Grid
@@ -144,44 +142,14 @@ def _go(study: Path | None, watcher: _Watcher, options: Mapping[str, Any]) -> Ma
     )
 
 
-class _Watcher:
-    """Shows progress on standard error; on Ctrl-C says how to go on.
+class _Watcher(CellWatcher):
+    """Shows a drill's progress, and how long it takes as soon as that is known."""
 
-    Args:
-        silent: Show nothing.
-    """
+    KIND = "drill"
 
     def __init__(self, *, silent: bool) -> None:
-        self.folder: Path | None = None
-        self._silent = silent
-        self._announced = self._estimated = False
-        self._bar = Progress(
-            TextColumn("{task.description:<24}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[left]:<14}"),
-            console=Console(stderr=True),
-            disable=silent or not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task("", left="", total=None)
-
-    def __enter__(self) -> Self:
-        """Start showing."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop showing, and say how to go on if something ended the drill early."""
-        self._bar.stop()
-        if kind is not None and self.folder is not None and (self.folder / "drill-start.json").is_file():
-            click.echo(f"The drill is kept. To go on: sealround drill --resume {self.folder}", err=True)
-
-    def folder_known(self, folder: Path) -> None:
-        """Take note of where the drill is written."""
-        self.folder = folder
-        self._say(f"drill folder: {folder}")
+        super().__init__(silent=silent)
+        self._estimated = False
 
     def observe(self, step: DrillProgress) -> None:
         """Move the bar; say at the start what is to come, and how long it takes as soon as that is known."""
@@ -195,10 +163,6 @@ class _Watcher:
         shown = "" if step.cell is None else f"{step.cell.rule}, {step.cell.attack}"
         left = "" if ahead is None else f"{duration(ahead)} left"
         self._bar.update(self._task, description=shown, completed=step.done, total=step.total, left=left)
-
-    def _say(self, line: str) -> None:
-        if not self._silent:
-            click.echo(line, err=True)
 
 
 def _announcement(grid: Grid, total: int, before: int) -> str:

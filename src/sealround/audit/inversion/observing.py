@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from sealround.clinical.cohort import SiteCohort
     from sealround.federation.interfaces import InputShape
     from sealround.federation.statistics import Statistics
+    from sealround.learning.examples import Examples
     from sealround.study import Study
     from sealround.vocabulary import Rows, Update
 
-__all__ = ["Seen", "domain_of", "local_plan", "observe", "victims"]
+__all__ = ["Seen", "as_attacked", "domain_of", "local_plan", "observe", "victims"]
 
 _WHITE = 255.0
 
@@ -143,19 +144,28 @@ def victims(study: Study, parts: Sequence[tuple[SiteCohort, Rows]], statistics: 
     Raises:
         UsageError: If there are none, or a row is none of the training rows.
     """
-    inputs, labels = [], []
+    found = []
     for cohort, rows in parts:
         if not np.isin(rows, cohort.where(SplitName.TRAIN)).all():
             raise UsageError("only records of the training split are behind an update")
         examples = Encodings(study, cohort, None).under(statistics).parts[SplitName.TRAIN]
-        positions = torch.from_numpy(np.searchsorted(cohort.where(SplitName.TRAIN), rows))
-        for batch, targets in examples.batches(positions, max(1, positions.numel())):
-            inputs.append(batch.double())
-            event = targets.event.double()
-            labels.append(event if targets.rank is None else torch.stack([event, targets.rank.double()], 1))
-    if not inputs:
+        found.append(as_attacked(examples, torch.from_numpy(np.searchsorted(cohort.where(SplitName.TRAIN), rows))))
+    if not found:
         raise UsageError("no record is behind the update")
-    return Victims(torch.cat(inputs), torch.cat(labels))
+    return Victims(torch.cat([part.inputs for part in found]), torch.cat([part.labels for part in found]))
+
+
+def as_attacked(examples: Examples, rows: torch.Tensor) -> Victims:
+    """Return examples as an attack writes them: float64 inputs, and labels in the objective's shape.
+
+    Args:
+        examples: Of one site and split.
+        rows: Which, int64.
+    """
+    inputs, targets = next(examples.batches(rows, max(1, rows.numel())))  # one batch, of no rows too
+    event = targets.event.double()
+    labels = event if targets.rank is None else torch.stack([event, targets.rank.double()], 1)
+    return Victims(inputs.double(), labels)
 
 
 def domain_of(study: Study, inputs: InputShape, statistics: Statistics, whole: Sequence[str] = ()) -> Domain:

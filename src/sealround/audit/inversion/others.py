@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sealround.audit.inversion.observation import Victims
+from sealround.audit.inversion.observing import as_attacked
 from sealround.clinical.cohort import SplitName
 from sealround.errors import UsageError
 from sealround.learning.encodings import Encodings
@@ -37,20 +38,18 @@ def held_out(
     Raises:
         UsageError: If no patient is held out.
     """
-    inputs, labels = [], []
+    found = []
     for cohort in cohorts:
         parts = Encodings(study, cohort, None).under(statistics).parts
-        for split in (SplitName.VALIDATION, SplitName.TEST):
-            examples = parts[split]
-            for batch, targets in examples.batches(torch.arange(len(examples)), max(1, len(examples))):
-                inputs.append(batch.double())
-                event = targets.event.double()
-                labels.append(event if targets.rank is None else torch.stack([event, targets.rank.double()], 1))
-    total = sum(len(batch) for batch in inputs)
+        held = (parts[SplitName.VALIDATION], parts[SplitName.TEST])
+        found += [as_attacked(examples, torch.arange(len(examples))) for examples in held]
+    total = sum(len(part.inputs) for part in found)
     if not total:
         raise UsageError(
             "no patient is held out, so there is nothing to guess from",
             hint="give the study a validation or test split",
         )
     chosen = torch.from_numpy(np.sort(draw.permutation(total)[:most]))
-    return Victims(torch.cat(inputs)[chosen], torch.cat(labels)[chosen])
+    return Victims(
+        torch.cat([part.inputs for part in found])[chosen], torch.cat([part.labels for part in found])[chosen]
+    )

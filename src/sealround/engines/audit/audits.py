@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import difflib
 import shutil
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sealround import __version__
 from sealround.clinical import Places, load_cohorts
 from sealround.engines.audit.attackers import attackers_of
 from sealround.engines.audit.attacks import ATTACKS
@@ -20,14 +17,15 @@ from sealround.engines.audit.evidence import gather_audit, showcase
 from sealround.engines.audit.requirement import AUDITS
 from sealround.engines.audit.sentences import sentence_of
 from sealround.engines.evidence import environment
-from sealround.engines.runs import fingerprint
-from sealround.errors import ConsistencyError, UsageError
+from sealround.engines.origin import origin_of, reopened, stamped
+from sealround.errors import UsageError
 from sealround.report import render_audit
 from sealround.storage import AuditFolder
-from sealround.study import load_study, study_digest
+from sealround.study import load_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from sealround.clinical import SiteCohort
     from sealround.study import Study
@@ -38,7 +36,6 @@ __all__ = ["AuditProgress", "AuditWishes", "explain", "resume_audit", "start_aud
 _AT_THE_SITE = "at-the-site"
 _PLAN = ("plan",)
 _RECORDS = "records"
-_START = {"sealround", "study_digest", "cohorts_sha256", "study_folder", "data_folder", "wishes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,18 +118,10 @@ def start_audit(
     study = load_study(study_file)
     places = Places.of_study(study_file, data_folder)
     agreed = _agree(study, places, wishes)
-    stamp = dt.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder = AuditFolder.create(
-        out or AUDITS / f"{study.study.name}-{stamp}",
+        out or AUDITS / stamped(study),
         study_file.read_bytes(),
-        {
-            "sealround": __version__,
-            "study_digest": study_digest(study).hex(),
-            "cohorts_sha256": fingerprint(agreed.cohorts),
-            "study_folder": str(places.study_folder),
-            "data_folder": str(places.data_folder.resolve()),
-            "wishes": dataclasses.asdict(wishes),
-        },
+        origin_of(study, places, agreed.cohorts, wishes),
     )
     folder_known(folder.path)
     folder.write_json("environment.json", environment())
@@ -158,23 +147,9 @@ def resume_audit(
     """
     folder = AuditFolder.open(audit_folder)
     folder_known(folder.path)
-    start = folder.start
-    if not start.keys() >= _START or start["sealround"] != __version__:
-        raise ConsistencyError(
-            "the audit was started by another version of sealround", hint="resume with that version, or start a new one"
-        )
-    study = load_study(folder.file("study.toml"))
-    if study_digest(study).hex() != start["study_digest"]:
-        raise ConsistencyError("study.toml in the audit folder has changed", hint="start a new audit of the new study")
-    places = Places(Path(start["study_folder"]), Path(start["data_folder"]))
-    asked: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in start["wishes"].items()
-    }
-    agreed = _agree(study, places, AuditWishes(**asked))
-    if fingerprint(agreed.cohorts) != start["cohorts_sha256"]:
-        raise ConsistencyError(
-            "the data are not those this audit was started with", hint="restore the data, or start a new audit"
-        )
+    origin = reopened(folder)
+    agreed = _agree(origin.study, origin.places, AuditWishes(**origin.wishes))
+    origin.check_records(agreed.cohorts)
     return _finish(agreed, folder, observe)
 
 

@@ -6,29 +6,17 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from sealround.report.audit.measures import MEASURES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sealround.engines.audit.attackers import AttackerKey
     from sealround.engines.audit.attacks import Attack
 
-__all__ = ["MEASURES", "Aim", "Figure", "Outcome", "Status", "finding"]
+__all__ = ["Aim", "Figure", "Outcome", "Status", "finding"]
 
 Status: TypeAlias = Literal["done", "stopped", "not applicable", "refused by the site", "failed"]
-
-MEASURES = (
-    "exact_cells",
-    "exact_records",
-    "psnr_db",
-    "ssim",
-    "pixels_within_8",
-    "labels_right",
-    "reidentified",
-    "auc",
-    "tpr_at_fpr_1",
-    "share_error",
-)
-"""Every measure of a finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +78,7 @@ class Outcome:
         granted: What the attacker was granted, and how: ``("labels", "recovered from the update")``.
         patients: How many patients were judged.
         certified: How many records the attack itself proves.
-        measures: By name, of `MEASURES`.
+        measures: By name, of `sealround.report.audit.measures.MEASURES`.
         worst: The same of the worst-off patient.
         worst_baseline: What a guess without an update reaches on the same patient.
         worst_patient: Ordinal of that patient among those judged, from 1.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sealround.engines.audit.findings import Figure, Outcome
+from sealround.report.audit.measures import GAIN_DB, MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,19 +16,7 @@ if TYPE_CHECKING:
     from sealround.audit.inversion.scoring import Judgement
     from sealround.engines.audit.findings import Status
 
-__all__ = ["GAIN_DB", "outcome_of"]
-
-GAIN_DB = 3.0
-"""So many decibels above the best guess halve its squared error; a picture below that was not recovered."""
-
-_KEPT = {
-    "exact_cells": "exact_cells",
-    "exact_records": "exact_records",
-    "psnr_db": "psnr_db",
-    "ssim": "ssim",
-    "pixels_within_8": "pixels_within_8",
-    "labels_right": "labels_right",
-}
+__all__ = ["outcome_of"]
 
 
 def outcome_of(
@@ -47,10 +36,12 @@ def outcome_of(
         draw: For intervals.
     """
     # Tables have a ratio of signal to noise too, which says less than their cells.
-    figures = {name for name in judgement.figures if judgement.kind == "image" or name != "psnr_db"}
+    figures = {name for name in MEASURES if name in judgement.figures}
+    if judgement.kind != "image":
+        figures.discard("psnr_db")
     measures: dict[str, Figure] = {}
-    for figure, name in _KEPT.items():
-        number = judgement.number(figure, draw) if figure in figures else None
+    for name in MEASURES:
+        number = judgement.number(name, draw) if name in figures else None
         if number is not None and np.isfinite(number.value):
             measures[name] = Figure(number.value, number.low, number.high, number.baseline)
     worst = judgement.worst()
@@ -60,10 +51,8 @@ def outcome_of(
         patients=len(judgement),
         certified=int(np.count_nonzero(judgement.certified)),
         measures=measures,
-        worst={_KEPT[name]: value for name, value in worst.figures.items() if name in _KEPT and name in figures},
-        worst_baseline={
-            _KEPT[name]: value for name, value in worst.baseline.items() if name in _KEPT and name in figures
-        },
+        worst={name: value for name, value in worst.figures.items() if name in figures},
+        worst_baseline={name: value for name, value in worst.baseline.items() if name in figures},
         worst_patient=worst.patient,
         beyond=_beyond(judgement, figures),
         mismatch=reconstruction.mismatch,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
 import json
 import os
 import time
@@ -11,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sealround import __version__
 from sealround.clinical import Places, load_cohorts
 from sealround.engines.drill.crew import play_all
 from sealround.engines.drill.evidence import gather_drill
@@ -19,14 +16,14 @@ from sealround.engines.drill.grid import Grid, Wishes, lay_out
 from sealround.engines.drill.setting import Setting
 from sealround.engines.evidence import environment
 from sealround.engines.gate_reference import check_gate, find_reference
-from sealround.engines.runs import fingerprint
-from sealround.errors import ConsistencyError, Problem, StudyError, UnsupportedError
+from sealround.engines.origin import origin_of, reopened, stamped
+from sealround.errors import Problem, StudyError, UnsupportedError
 from sealround.federation import Plan
 from sealround.federation.plan import FEDERATED
 from sealround.learning import device_name
 from sealround.report import render_drill
 from sealround.storage import DrillFolder
-from sealround.study import load_study, study_digest
+from sealround.study import load_study
 from sealround.study.robust_rules import rule_unfit
 
 if TYPE_CHECKING:
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["DrillProgress", "resume_drill", "start_drill"]
 
 DRILLS = Path("drills")
-_START = {"sealround", "study_digest", "cohorts_sha256", "study_folder", "data_folder", "wishes"}
 _WORTH_STARTING_WORKERS = 8
 _MOST_WORKERS = 4
 
@@ -119,18 +115,10 @@ def start_drill(
     study = load_study(study_file)
     places = Places.of_study(study_file, data_folder)
     agreed = _agree(study, places, wishes, workers)
-    stamp = dt.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder = DrillFolder.create(
-        out or DRILLS / f"{study.study.name}-{stamp}",
+        out or DRILLS / stamped(study),
         study_file.read_bytes(),
-        {
-            "sealround": __version__,
-            "study_digest": study_digest(study).hex(),
-            "cohorts_sha256": fingerprint(agreed.cohorts),
-            "study_folder": str(places.study_folder),
-            "data_folder": str(places.data_folder.resolve()),
-            "wishes": dataclasses.asdict(wishes),
-        },
+        origin_of(study, places, agreed.cohorts, wishes),
     )
     folder_known(folder.path)
     folder.write_json("environment.json", environment())
@@ -162,24 +150,9 @@ def resume_drill(
     began = time.monotonic()
     folder = DrillFolder.open(drill_folder)
     folder_known(folder.path)
-    start = folder.start
-    if not start.keys() >= _START or start["sealround"] != __version__:
-        raise ConsistencyError(
-            "the drill was started by another version of sealround", hint="resume with that version, or start a new one"
-        )
-    study = load_study(folder.file("study.toml"))
-    if study_digest(study).hex() != start["study_digest"]:
-        raise ConsistencyError("study.toml in the drill folder has changed", hint="start a new drill of the new study")
-    places = Places(Path(start["study_folder"]), Path(start["data_folder"]))
-    asked: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in start["wishes"].items()
-    }
-    wishes = Wishes(**asked)
-    agreed = _agree(study, places, wishes, workers)
-    if fingerprint(agreed.cohorts) != start["cohorts_sha256"]:
-        raise ConsistencyError(
-            "the data are not those this drill was started with", hint="restore the data, or start a new drill"
-        )
+    origin = reopened(folder)
+    agreed = _agree(origin.study, origin.places, Wishes(**origin.wishes), workers)
+    origin.check_records(agreed.cohorts)
     return _finish(agreed, folder, observe, began)
 
 

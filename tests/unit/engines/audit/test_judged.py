@@ -9,7 +9,8 @@ import torch
 from sealround.audit.inversion.observation import Reconstruction
 from sealround.audit.inversion.scoring import Judgement
 from sealround.engines.audit.findings import Outcome
-from sealround.engines.audit.judged import GAIN_DB, outcome_of
+from sealround.engines.audit.judged import outcome_of
+from sealround.report.audit.measures import GAIN_DB
 
 
 def outcome(kind: str, figures: dict[str, list[float]], guess: dict[str, list[float]]) -> Outcome:
