@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Campaign", "Play", "Wishes"]
 
-_TIMED = ("update-membership", "lira", "property")
+_TIMED = ("update-membership", "property")
 """Attacks that are no inversions and take a part of the budget."""
 
 _SHARED = ("lira", "rmia")
-"""Attacks on the released model, played together."""
+"""The same, on the released model: they share their trainings, so that the first that is wanted plays both."""
 
 _GALLERY = 1000
 """Images that a rebuilt one is looked up among, at most."""
@@ -184,10 +184,11 @@ class Campaign:
         ladder = rungs(self.study, len(self.cohorts), self._examples)
         self.rungs = tuple(rung for rung in ladder if rung.here or not self.wishes.only_study)
         here = self._here
+        first: Captured | None = None
         if decided is None:
             began = self.clock()
             tell("training a round, to see what is sent")
-            capture(here.study, self.cohorts, (1,), self.folder / "first")
+            first = capture(here.study, self.cohorts, (1,), self.folder / here.key)
             whole = (self.clock() - began) * self.study.study.rounds * len(self.rungs)
             later = self.study.study.rounds > 1 and whole <= _LATER * self.wishes.budget_s
             decided = {"later": later, "accuracy": whole <= 2 * _LATER * self.wishes.budget_s}
@@ -195,9 +196,9 @@ class Campaign:
         for rung in self.rungs:
             tell(f"training: {rung.label}")
             rounds = (1, *last) if rung.here else (1,)
-            self._captured[rung.key] = capture(rung.study, self.cohorts, rounds, self.folder / rung.key)
-            for number in rounds:
-                self._expose(rung, number)
+            known = first if rung.here and not last else None
+            self._captured[rung.key] = known or capture(rung.study, self.cohorts, rounds, self.folder / rung.key)
+            self._expose(rung, rounds)
         self.plays = tuple(self._planned(with_accuracy=decided["accuracy"]))
         return decided
 
@@ -209,32 +210,34 @@ class Campaign:
     def _here(self) -> Rung:
         return next(rung for rung in self.rungs if rung.here)
 
-    def _expose(self, rung: Rung, number: int) -> None:
+    def _expose(self, rung: Rung, rounds: Sequence[int]) -> None:
         captured = self._captured[rung.key]
-        held: dict[bytes, AttackerKey] = {}
-        for exposure in exposures(captured, number, target=self._site(captured)):
-            if isinstance(exposure, Hidden):
-                self.skipped[exposure.attacker, exposure.why] = None
-                continue
-            # Who plants a model sees what the curious coordinator sees, of another model.
-            if exposure.attacker == "malicious-coordinator":
-                continue
-            same = held.setdefault(hashlib.sha256(exposure.update.tobytes()).digest(), exposure.attacker)
-            if same != exposure.attacker:
-                self.skipped[exposure.attacker, f"has no more of the update than the {same}"] = None
-                continue
-            self._targets[rung.key, number, exposure.attacker] = self._target(captured, exposure)
+        draw = np.random.default_rng(self.wishes.seed)
+        others = held_out(captured.study, self.cohorts.values(), captured.statistics, draw, _OTHERS)
+        for number in rounds:
+            held: dict[bytes, AttackerKey] = {}
+            for exposure in exposures(captured, number, target=self._site(captured)):
+                if isinstance(exposure, Hidden):
+                    self.skipped[exposure.attacker, exposure.why] = None
+                    continue
+                # Who plants a model sees what the curious coordinator sees, of another model.
+                if exposure.attacker == "malicious-coordinator":
+                    continue
+                same = held.setdefault(hashlib.sha256(exposure.update.tobytes()).digest(), exposure.attacker)
+                if same != exposure.attacker:
+                    self.skipped[exposure.attacker, f"has no more of the update than the {same}"] = None
+                # What a protection is worth shows against the coordinator; the others attack the study as written.
+                elif rung.here or exposure.attacker == "coordinator":
+                    self._targets[rung.key, number, exposure.attacker] = self._target(captured, exposure, others)
 
     def _site(self, captured: Captured) -> PartyId:
         return worst_off(captured)[0] if self.wishes.site is None else PartyId(self.wishes.site)
 
-    def _target(self, captured: Captured, exposure: Exposure) -> _Target:
+    def _target(self, captured: Captured, exposure: Exposure, others: Victims) -> _Target:
         # Events and times of survival cannot be searched for: who attacks such a study is taken to have them.
         given = self.study.task == "survival"
         seen = observation(captured, exposure, labels=given, cohorts=self.cohorts if given else None)
         victims = judged(captured, exposure, self.cohorts)
-        draw = np.random.default_rng(self.wishes.seed)
-        others = held_out(captured.study, self.cohorts.values(), captured.statistics, draw, _OTHERS)
         kind = captured.inputs.kind
         return _Target(exposure, seen, victims, others, Judge(seen, victims, others, kind, self.wishes.seed), kind)
 
@@ -243,9 +246,8 @@ class Campaign:
         order, here = sorted(self.rungs, key=lambda rung: not rung.here), self._here.key
         wanted = [ATTACKS[word] for word in self.wishes.attacks or ATTACKS]
         found = [(rung, key, attack) for rung in order for key, attack in self._applicable(rung, wanted)]
-        timed = [attack for attack in wanted if attack.key in _TIMED]
-        if "rmia" in (self.wishes.attacks or ()) and "lira" not in (self.wishes.attacks or ()):
-            timed.append(ATTACKS["rmia"])
+        shared = [attack.key for attack in wanted if attack.key in _SHARED][:1]
+        timed = [attack for attack in wanted if attack.key in (*_TIMED, *shared)]
         shares = sum(attack.share for _, _, attack in found) + sum(attack.share for attack in timed) or 1.0
         a_share = self.wishes.budget_s / shares
         inversions = [Play(*key, attack.key, attack.share * a_share) for _, key, attack in found]
@@ -279,8 +281,7 @@ class Campaign:
         self, rung: Rung, wanted: Sequence[Attack]
     ) -> Iterator[tuple[tuple[str, int, AttackerKey], Attack]]:
         for key, target in self._targets.items():
-            # What a protection is worth shows against the coordinator; the others attack the study as written.
-            if key[0] != rung.key or not (rung.here or key[2] == "coordinator"):
+            if key[0] != rung.key:
                 continue
             searched = False
             for attack in wanted:
@@ -330,9 +331,7 @@ class Campaign:
 
     def _released(self, part: Play) -> Mapping[str, Any]:
         """Ask of the released model who took part; both attacks share their trainings."""
-        both = (
-            _SHARED if self.wishes.attacks is None else tuple(word for word in _SHARED if word in self.wishes.attacks)
-        )
+        both = [word for word in _SHARED if self._wants(word)]
         found = released_membership(self.study, self.cohorts, self._seed(part), part.seconds * len(both), self.clock)
         aim = Aim(
             rung=part.rung,
@@ -367,7 +366,7 @@ class Campaign:
         played = play(part.what, target.seen, Trial(part.seconds, seed, self.clock, others))
         granted = (*played.granted, *target.exposure.granted)
         if played.reconstruction is None:
-            outcome = Outcome(status="failed", why=played.why, granted=granted)
+            outcome = Outcome(status=played.status, why=played.why, granted=granted)
             return {"findings": [finding(attack, target.aim(part.rung), outcome)]}
         judgement = target.judge.judge(played.reconstruction)
         draw = np.random.default_rng(seed)
@@ -388,7 +387,7 @@ class Campaign:
     ) -> dict[str, Any] | None:
         """Look rebuilt records up in a list of people; ``None`` where that is not wanted, or nothing was rebuilt."""
         key = {"table": "linkage", "image": "retrieval"}.get(target.kind)
-        if key is None or not len(rebuilt) or not (self.wishes.attacks is None or key in self.wishes.attacks):
+        if key is None or not len(rebuilt) or not self._wants(key):
             return None
         captured, seed = self._captured[part.rung], self._seed(part)
         listed = others_listed(target.exposure, self.cohorts, seed, _GALLERY if key == "retrieval" else None)
@@ -428,6 +427,9 @@ class Campaign:
         judgement = target.judge.judge(rebuilt)
         outcome = outcome_of(rebuilt, judgement, "done", granted, np.random.default_rng(self._seed(part)))
         return {"findings": [finding(attack, aim, outcome)]}
+
+    def _wants(self, attack: str) -> bool:
+        return self.wishes.attacks is None or attack in self.wishes.attacks
 
     def _seed(self, part: Play) -> int:
         """Return a seed of its own for each part, whatever was played before it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from sealround.audit.inversion.playing import Played
 from sealround.engines.audit.audits import AuditProgress, AuditWishes, explain, resume_audit, start_audit
 from sealround.engines.audit.requirement import AuditChoice
 from sealround.engines.runs import start_run
@@ -329,3 +330,13 @@ def test_explaining_attacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert keys[0] == "coordinator"
     assert {"SPEAR", "Closed form"} <= {attack["name"] for attack in said["attackers"][0]["attacks"]}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["study.toml"]
+
+
+def test_an_attack_that_finds_it_cannot_apply_is_not_one_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "too many unknowns for its steps"
+    monkeypatch.setattr("sealround.engines.audit.campaign.play", lambda *_: Played("not applicable", None, why=why))
+    audited(written(tmp_path), tmp_path / "audit", attacks=("spear",))
+    found = of(evidence_of(tmp_path / "audit"), "here", "coordinator", "spear")
+    assert (found["status"], found["why"]) == ("not applicable", why)
