@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from sealround.study import load_study, study_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from _typeshed import DataclassInstance
 
     from sealround.clinical import SiteCohort
     from sealround.storage.cell_folder import CellFolder
@@ -66,7 +63,7 @@ def stamped(study: Study) -> str:
 
 
 def origin_of(
-    study: Study, places: Places, cohorts: Mapping[PartyId, SiteCohort], wishes: DataclassInstance
+    study: Study, places: Places, cohorts: Mapping[PartyId, SiteCohort], wishes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return how work is started, fit for JSON: enough to resume it."""
     return {
@@ -75,7 +72,7 @@ def origin_of(
         "cohorts_sha256": fingerprint(cohorts),
         "study_folder": str(places.study_folder),
         "data_folder": str(places.data_folder.resolve()),
-        "wishes": dataclasses.asdict(wishes),
+        "wishes": dict(wishes),
     }
 
 

@@ -121,7 +121,7 @@ def start_audit(
     folder = AuditFolder.create(
         out or AUDITS / stamped(study),
         study_file.read_bytes(),
-        origin_of(study, places, agreed.cohorts, wishes),
+        origin_of(study, places, agreed.cohorts, dataclasses.asdict(wishes)),
     )
     folder_known(folder.path)
     folder.write_json("environment.json", environment())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -118,7 +119,7 @@ def start_drill(
     folder = DrillFolder.create(
         out or DRILLS / stamped(study),
         study_file.read_bytes(),
-        origin_of(study, places, agreed.cohorts, wishes),
+        origin_of(study, places, agreed.cohorts, dataclasses.asdict(wishes)),
     )
     folder_known(folder.path)
     folder.write_json("environment.json", environment())
